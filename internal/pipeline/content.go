@@ -1,0 +1,180 @@
+package pipeline
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// layout is how an archive's files make up an operator.
+type layout uint8
+
+const (
+	layoutFlat   layout = iota + 1 // package manifests, all in one folder
+	layoutNested                   // package manifests, a folder for each version
+	layoutBundle                   // manifests/ and metadata/
+)
+
+// Folders of a bundle, by operator-registry's docs/design/operator-bundle.md.
+const (
+	manifestsDir = "manifests"
+	metadataDir  = "metadata"
+)
+
+// manifest is a parsed file with the two names that tell what it is.
+type manifest struct {
+	document
+	path string
+	kind string // Kubernetes kind; kindPackage for a package manifest
+	name string // metadata.name, or packageName
+}
+
+// The kinds that make up an operator. A package manifest has no kind of its own.
+const (
+	kindCSV     = "ClusterServiceVersion"
+	kindCRD     = "CustomResourceDefinition"
+	kindPackage = "PackageManifest"
+)
+
+func newManifest(doc document) manifest {
+	m := manifest{document: doc, path: doc.file.Path}
+	if at(doc.root, "packageName") != nil {
+		m.kind, m.name = kindPackage, textAt(doc.root, "packageName")
+		return m
+	}
+	m.kind, m.name = textAt(doc.root, "kind"), textAt(doc.root, "metadata", "name")
+	return m
+}
+
+// operator is the content of an archive, whichever layout it came in.
+type operator struct {
+	layout    layout
+	pkg       *manifest  // the package manifest; nil for a bundle
+	notes     *manifest  // metadata/annotations.yaml; nil for package manifests
+	manifests []manifest // every parsed file of the layout, sorted by path
+	others    []string   // files that are not part of the operator
+}
+
+func (o operator) ofKind(kind string) []manifest {
+	var found []manifest
+	for _, m := range o.manifests {
+		if m.kind == kind {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// index finds a manifest by its path, or returns -1.
+func (o operator) index(name string) int {
+	return slices.IndexFunc(o.manifests, func(m manifest) bool { return m.path == name })
+}
+
+// packageName is the operator's package, "" when it has none to read.
+func (o operator) packageName() string {
+	switch {
+	case o.pkg != nil:
+		return o.pkg.name
+	case o.notes != nil:
+		return textAt(o.notes.root, "annotations", labelPackage)
+	}
+	return ""
+}
+
+// inFolder lists the manifests that lie directly in a folder, "." for the root.
+func (o operator) inFolder(folder string) []manifest {
+	var found []manifest
+	for _, m := range o.manifests {
+		if path.Dir(m.path) == folder {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// readOperator parses the files that a layout counts as its own and collects
+// the faults of all of them. Files that do not parse are faults, not skipped.
+func readOperator(files []File) (operator, []Fault) {
+	var op operator
+	var faults []Fault
+	bundle := isBundle(files)
+	for _, f := range files {
+		if !belongs(f.Path, bundle) {
+			op.others = append(op.others, f.Path)
+			continue
+		}
+		doc, err := parseYAML(f)
+		if err == nil && doc.more {
+			faults = append(faults, Fault{File: f.Path, Text: "holds more than one document; readers take only the first"})
+		}
+		if err != nil {
+			faults = append(faults, Fault{File: f.Path, Text: err.Error()})
+			continue
+		}
+		op.manifests = append(op.manifests, newManifest(doc))
+	}
+	if bundle {
+		op.layout = layoutBundle
+		op.findAnnotations()
+		return op, faults
+	}
+	op.layout = layoutFlat
+	if slices.ContainsFunc(op.ofKind(kindCSV), func(m manifest) bool { return path.Dir(m.path) != "." }) {
+		op.layout = layoutNested
+	}
+	return op, append(faults, op.findPackage()...)
+}
+
+// isBundle: a bundle has its two folders and no package manifest beside them.
+func isBundle(files []File) bool {
+	var hasManifests, hasMetadata bool
+	for _, f := range files {
+		dir, _, _ := strings.Cut(f.Path, "/")
+		hasManifests = hasManifests || dir == manifestsDir
+		hasMetadata = hasMetadata || dir == metadataDir
+		if path.Dir(f.Path) == "." && rewritable(f.Path) {
+			if doc, err := parseYAML(f); err == nil && at(doc.root, "packageName") != nil {
+				return false
+			}
+		}
+	}
+	return hasManifests && hasMetadata
+}
+
+// belongs tells whether a file is part of an operator: for a bundle what lies
+// in its two folders, for package manifests the YAML files at the root and one
+// level below, where operator-courier looked.
+func belongs(name string, bundle bool) bool {
+	if bundle {
+		dir, _, _ := strings.Cut(name, "/")
+		return dir == manifestsDir || dir == metadataDir
+	}
+	return rewritable(name) && strings.Count(name, "/") <= 1
+}
+
+func (o *operator) findPackage() []Fault {
+	var found []manifest
+	for _, m := range o.ofKind(kindPackage) {
+		if path.Dir(m.path) == "." {
+			found = append(found, m)
+		}
+	}
+	if len(found) == 0 {
+		return nil // whether that is a fault is for the caller to say
+	}
+	o.pkg = &found[0]
+	var faults []Fault
+	for _, m := range found[1:] {
+		faults = append(faults, Fault{File: m.path, Text: "is a second package manifest beside " + found[0].path})
+	}
+	return faults
+}
+
+func (o *operator) findAnnotations() {
+	for i, m := range o.manifests {
+		if path.Dir(m.path) == metadataDir && at(m.root, "annotations") != nil {
+			o.notes = &o.manifests[i]
+			return
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package pipeline
+
+import (
+	tsv "encoding/csv"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// corpusDir is where real and hostile archives lie, when they lie beside the
+// checkout.
+const corpusDir = "../../../shared/corpus"
+
+// corpusCase is a line of the corpus's bad.tsv.
+type corpusCase struct{ file, group, expect, stage, note string }
+
+func hostileCorpus(t *testing.T) []corpusCase {
+	t.Helper()
+	f, err := os.Open(filepath.Join(corpusDir, "bad", "bad.tsv"))
+	if err != nil {
+		t.Skipf("the optional corpus is not here: %v", err)
+	}
+	defer f.Close()
+	r := tsv.NewReader(f)
+	r.Comma, r.FieldsPerRecord = '\t', -1
+	rows, err := r.ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	column := make(map[string]int)
+	for i, name := range rows[0] {
+		column[name] = i
+	}
+	var cases []corpusCase
+	for _, row := range rows[1:] {
+		at := func(name string) string { return row[column[name]] }
+		cases = append(cases, corpusCase{at("file"), at("group"), at("expect"), at("stage"), at("note")})
+	}
+	return cases
+}
+
+// realCorpus lists the real archives of the given kinds, such as "bundle".
+func realCorpus(t *testing.T, kinds ...string) []string {
+	t.Helper()
+	var files []string
+	for _, kind := range kinds {
+		found, err := filepath.Glob(filepath.Join(corpusDir, "good", kind, "*.zip"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	if len(files) == 0 {
+		t.Skip("the optional corpus is not here")
+	}
+	return files
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}

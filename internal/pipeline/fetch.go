@@ -1,0 +1,125 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"  //nolint:gosec // Koji's own checksums, checked against what Koji says
+	"crypto/sha1" //nolint:gosec // as above
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+)
+
+// ArchiveOpener reads an archive from the Koji files server.
+type ArchiveOpener interface {
+	OpenArchive(ctx context.Context, a Archive) (io.ReadCloser, error)
+}
+
+// Limits bound what an archive may hold. Bytes are counted as they come,
+// never believed from a header.
+type Limits struct {
+	ArchiveBytes  int64 // of the archive itself
+	UnpackedBytes int64 // of all files together
+	FileBytes     int64 // of one file
+	Files         int   // entries, directories included
+	Depth         int   // path components
+	NameBytes     int   // of a whole path and so of each component
+}
+
+// DefaultLimits are those of the configuration's defaults.
+func DefaultLimits() Limits {
+	return Limits{
+		ArchiveBytes: 20 << 20, UnpackedBytes: 20 << 20, FileBytes: 10 << 20,
+		Files: 5000, Depth: 10, NameBytes: 255,
+	}
+}
+
+// damageDoubt: a download that differs from what Koji says may have been
+// damaged on its way, so it is read again before the build is refused.
+const damageDoubt = time.Nanosecond
+
+// Fetch is the third stage: it downloads, verifies and unpacks in memory.
+type Fetch struct {
+	Opener ArchiveOpener
+	Limits Limits
+}
+
+// Do returns the files of an approved build's archive. An archive that is not
+// what Koji says, or not a well-formed zip within the limits, is Rejected.
+func (s Fetch) Do(ctx context.Context, a Approved) (Manifests, error) {
+	archive := a.Build.Archive
+	data, err := s.download(ctx, archive)
+	if err != nil {
+		return Manifests{}, err
+	}
+	if archive.Checksum == (Checksum{}) {
+		sum := sha256.Sum256(data)
+		a.Build.Archive.Checksum = Checksum{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
+	}
+	m := Manifests{Build: a.Build, Decision: a.Decision, Bytes: int64(len(data))}
+	m.Files, err = ReadArchive(data, s.Limits)
+	return m, err
+}
+
+func (s Fetch) download(ctx context.Context, a Archive) ([]byte, error) {
+	if a.Size > s.Limits.ArchiveBytes {
+		return nil, Reject(ReasonBadArchive,
+			fmt.Errorf("%s has %d bytes, more than the limit of %d", a.Name, a.Size, s.Limits.ArchiveBytes))
+	}
+	r, err := s.Opener.OpenArchive(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+
+	var buf bytes.Buffer
+	if a.Size > 0 {
+		buf.Grow(int(a.Size) + bytes.MinRead)
+	}
+	if _, err := io.Copy(&buf, io.LimitReader(r, s.Limits.ArchiveBytes+1)); err != nil {
+		return nil, Retry(ReasonKojiUnavailable, fmt.Errorf("read %s: %w", a.Name, err))
+	}
+	data := buf.Bytes()
+	if int64(len(data)) > s.Limits.ArchiveBytes {
+		return nil, Reject(ReasonBadArchive,
+			fmt.Errorf("%s has more than the limit of %d bytes", a.Name, s.Limits.ArchiveBytes))
+	}
+	return data, verify(a, data)
+}
+
+// verify compares a download with what Koji says of it.
+func verify(a Archive, data []byte) error {
+	if a.Size >= 0 && int64(len(data)) != a.Size {
+		return Doubtful(ReasonBadArchive, damageDoubt,
+			fmt.Errorf("%s has %d bytes, Koji says %d", a.Name, len(data), a.Size))
+	}
+	if a.Checksum == (Checksum{}) {
+		return nil
+	}
+	h, err := newHash(a.Checksum.Algorithm)
+	if err != nil {
+		return Reject(ReasonBadArchive, err)
+	}
+	h.Write(data)
+	if got := hex.EncodeToString(h.Sum(nil)); got != a.Checksum.Hex {
+		return Doubtful(ReasonBadArchive, damageDoubt,
+			fmt.Errorf("%s has %s %s, Koji says %s", a.Name, a.Checksum.Algorithm, got, a.Checksum.Hex))
+	}
+	return nil
+}
+
+func newHash(algorithm string) (hash.Hash, error) {
+	switch algorithm {
+	case "md5":
+		return md5.New(), nil //nolint:gosec // Koji's default for archives
+	case "sha1":
+		return sha1.New(), nil //nolint:gosec // one of Koji's three
+	case "sha256":
+		return sha256.New(), nil
+	}
+	return nil, errors.New("checksum algorithm " + algorithm + " is not one of Koji's")
+}

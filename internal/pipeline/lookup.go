@@ -1,0 +1,128 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// BuildFinder asks the Koji hub.
+type BuildFinder interface {
+	// FindBuild reads a build by id, or by NVR when id is 0. A build that the
+	// hub does not know is an error with ReasonBuildNotFound.
+	FindBuild(ctx context.Context, id int64, nvr NVR) (HubBuild, error)
+	// FindArchive finds the manifests archive of a build that has one. An
+	// archive that the hub does not list is an error with ReasonArchiveNotFound.
+	FindArchive(ctx context.Context, b HubBuild) (Archive, error)
+}
+
+// hubLag is how long a build that was announced may be unknown to the hub
+// that answers us: the announcement can outrun a replica.
+const hubLag = time.Minute
+
+// Lookup is the first stage: it finds out what is true of a trigger.
+type Lookup struct {
+	Finder        BuildFinder
+	Organizations []Organization
+}
+
+// Claim is what is known of a build before or after the hub was asked. Zero
+// fields are unknown, and what is unknown rules nothing out.
+type Claim struct {
+	Package      string // Koji package name
+	State        BuildState
+	Draft        bool
+	NoManifests  bool   // known to hold no operator manifests
+	Organization string // a request's; "" for an announcement
+}
+
+// Concerns tells which organizations want a build of which this much is known,
+// without asking anyone. The error is Ignored when it is not ours, and Rejected
+// for a request that names an organization which is not configured.
+func (s Lookup) Concerns(c Claim) ([]Organization, error) {
+	switch {
+	case c.State != StateUnknown && c.State != StateComplete:
+		return nil, Ignore(ReasonNotComplete, fmt.Errorf("build is %s", c.State))
+	case c.Draft:
+		return nil, Ignore(ReasonDraft, fmt.Errorf("build is a draft"))
+	}
+	orgs, err := s.organizations(c)
+	if err != nil {
+		return nil, err
+	}
+	if c.NoManifests {
+		return nil, Ignore(ReasonNotAnOperatorBuild, fmt.Errorf("build holds no operator manifests"))
+	}
+	return orgs, nil
+}
+
+func (s Lookup) organizations(c Claim) ([]Organization, error) {
+	var found []Organization
+	for _, org := range s.Organizations {
+		switch {
+		case c.Organization != "":
+			if org.Name == c.Organization {
+				return []Organization{org}, nil
+			}
+		case c.Package == "" && len(org.Match) > 0, org.Wants(c.Package):
+			found = append(found, org)
+		}
+	}
+	if c.Organization != "" {
+		return nil, Reject(ReasonUnknownOrganization, fmt.Errorf("organization %q is not configured", c.Organization))
+	}
+	if len(found) == 0 {
+		return nil, Ignore(ReasonNoOrganization, fmt.Errorf("no organization matches package %q", c.Package))
+	}
+	return found, nil
+}
+
+// Do asks the hub for the build that t names. What a request may not have is
+// Rejected where an announcement of the same would be Ignored: whoever asks
+// gets an answer.
+func (s Lookup) Do(ctx context.Context, t Trigger) (Build, error) {
+	if _, err := s.Concerns(claimOf(t)); err != nil {
+		return Build{}, err
+	}
+	hub, err := s.Finder.FindBuild(ctx, t.BuildID, t.NVR)
+	if err != nil {
+		return Build{}, notFound(t, err)
+	}
+	if !t.NVR.IsZero() && hub.NVR != t.NVR {
+		return Build{}, answer(t, Reject(ReasonBuildNotFound,
+			fmt.Errorf("build %d is %s at the hub, not %s", hub.ID, hub.NVR, t.NVR)))
+	}
+	orgs, err := s.Concerns(Claim{
+		Package: hub.NVR.Name, State: hub.State, Draft: hub.Draft,
+		NoManifests: !hub.HasManifests(), Organization: t.Organization,
+	})
+	build := Build{Trigger: t, ID: hub.ID, NVR: hub.NVR, Subtypes: hub.Subtypes, Organizations: orgs}
+	if err != nil {
+		return build, answer(t, err)
+	}
+	build.Archive, err = s.Finder.FindArchive(ctx, hub)
+	return build, err
+}
+
+func claimOf(t Trigger) Claim {
+	return Claim{Package: t.NVR.Name, State: StateUnknown, Organization: t.Organization}
+}
+
+// notFound turns an unknown build into what it means for this trigger.
+func notFound(t Trigger, err error) error {
+	if ReasonOf(err) != ReasonBuildNotFound {
+		return err
+	}
+	if t.Kind == PushRequested {
+		return Reject(ReasonBuildNotFound, err)
+	}
+	return Doubtful(ReasonBuildNotFound, hubLag, err)
+}
+
+// answer makes Ignored Rejected for a request.
+func answer(t Trigger, err error) error {
+	if t.Kind == PushRequested && ClassOf(err) == Ignored {
+		return Reject(ReasonOf(err), err)
+	}
+	return err
+}

@@ -1,0 +1,34 @@
+package pipeline
+
+import "path"
+
+// TargetKind is the form in which an organization publishes.
+type TargetKind string
+
+// The kinds of target.
+const TargetOCI TargetKind = "oci" // one bundle image for each CSV
+
+// Organization is one Quay organization and how builds are published to it.
+type Organization struct {
+	Name   string
+	Match  []string // Koji package names as path.Match patterns; none: only by request
+	Target TargetKind
+
+	Repository string   // template, see Expand
+	Tags       []string // templates, see Expand
+
+	Rules             []Rule   // registry rewriting, applied in order
+	AllowedRegistries []string // when set, an image from any other registry rejects the build
+}
+
+// Wants tells whether builds of the Koji package are published without being
+// asked for. A pattern that path.Match cannot read matches nothing; the
+// configuration refuses such patterns.
+func (o Organization) Wants(kojiPackage string) bool {
+	for _, pattern := range o.Match {
+		if ok, err := path.Match(pattern, kojiPackage); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,77 @@
+package pipeline
+
+import (
+	"context"
+	"time"
+)
+
+// Pipeline is the way of a build from its announcement to its registry.
+type Pipeline struct {
+	Lookup  Lookup
+	Gate    Gate
+	Fetch   Fetch
+	Prepare Prepare
+	Push    Push
+
+	Now     func() time.Time // the caller's clock: the pipeline has none of its own
+	Metrics *Metrics
+}
+
+// Run takes t through every stage and returns one Result for each organization
+// that it concerns. What ends the run before the organizations part ways is in
+// each of their results; with no organization known there is one Result.
+func (p *Pipeline) Run(ctx context.Context, t Trigger) []Result {
+	r := newRun(t, p.Lookup)
+
+	build, err := step(ctx, p, r, StageLookup, p.Lookup.Do, t)
+	r.saw(build)
+	if err != nil {
+		return r.end(err)
+	}
+	approved, err := step(ctx, p, r, StageGate, p.Gate.Do, build)
+	r.common.Decision = approved.Decision
+	if err != nil {
+		return r.end(err)
+	}
+	manifests, err := step(ctx, p, r, StageFetch, p.Fetch.Do, approved)
+	r.fetched(manifests)
+	if err != nil {
+		return r.end(err)
+	}
+
+	results := make([]Result, 0, len(build.Organizations))
+	for _, org := range build.Organizations {
+		results = append(results, p.publish(ctx, r.forOrganization(org), manifests, org))
+	}
+	return results
+}
+
+// publish runs the stages that differ from organization to organization.
+func (p *Pipeline) publish(ctx context.Context, r *run, m Manifests, org Organization) Result {
+	release, err := step(ctx, p, r, StagePrepare, p.Prepare.Do, Order{Manifests: m, Organization: org})
+	r.prepared(release)
+	if err != nil {
+		return r.result(err)
+	}
+	r.common.Publication, err = step(ctx, p, r, StagePush, p.Push.Do, release)
+	return r.result(err)
+}
+
+// step runs one stage: the only place that times, counts and names them.
+func step[In, Out any](ctx context.Context, p *Pipeline, r *run, name StageName,
+	do func(context.Context, In) (Out, error), in In,
+) (Out, error) {
+	start := p.Now()
+	out, err := do(ctx, in)
+	took := p.Now().Sub(start)
+	r.durations[name] = took
+	if err == nil {
+		p.Metrics.observe(name, took, "ok")
+		return out, nil
+	}
+	if ctx.Err() != nil && ReasonOf(err) == ReasonInternal {
+		err = Retry(ReasonDeadline, err)
+	}
+	p.Metrics.observe(name, took, ClassOf(err).String())
+	return out, &StageError{Stage: name, Err: err}
+}

@@ -1,0 +1,364 @@
+package pipeline
+
+import (
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files under testdata")
+
+// folder reads every file below dir, sorted by path.
+func folder(t testing.TB, dir string) []File {
+	t.Helper()
+	var files []File
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		files = append(files, File{Path: name, Data: data})
+		return err
+	})
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s: %d files, %v", dir, len(files), err)
+	}
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	return files
+}
+
+func orderOf(t testing.TB, files []File) Order {
+	t.Helper()
+	org := sampleOrganizations()[0]
+	org.Rules = []Rule{mustRule(t, "quay.io", "registry.example.com", false)}
+	return Order{Organization: org, Manifests: Manifests{
+		Build: Build{ID: 1873402, NVR: NVR{"gadgets-container", "1.0", "7"}}, Files: files,
+	}}
+}
+
+// TestPrepare packs the archives under testdata/prepare.
+func TestPrepare(t *testing.T) {
+	dirs, err := filepath.Glob("testdata/prepare/*/in")
+	if err != nil || len(dirs) < 4 {
+		t.Fatalf("%d cases, %v", len(dirs), err)
+	}
+	for _, in := range dirs {
+		golden := filepath.Join(filepath.Dir(in), "want.txt")
+		t.Run(filepath.Base(filepath.Dir(in)), func(t *testing.T) {
+			rel, err := Prepare{}.Do(t.Context(), orderOf(t, folder(t, in)))
+			if err != nil {
+				t.Fatalf("%v: %v", err, FaultsOf(err))
+			}
+			got := describe(rel)
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// describe writes a release as text: what is new or rewritten in full, and
+// the names of the rest.
+func describe(rel Release) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "package %s\nreplacements %v\n", rel.Package, rel.Replacements)
+	for _, w := range rel.Warnings {
+		fmt.Fprintf(&b, "warning %s\n", w)
+	}
+	for _, bundle := range rel.Bundles {
+		fmt.Fprintf(&b, "\n=== %s %s\n%s %v\nchannels %v default %q\n", bundle.CSV, bundle.Version,
+			bundle.Repository, bundle.Tags, bundle.Channels, bundle.DefaultChannel)
+		for _, key := range slices.Sorted(maps.Keys(bundle.Labels)) {
+			fmt.Fprintf(&b, "%s=%s\n", key, bundle.Labels[key])
+		}
+		for _, f := range bundle.Files {
+			fmt.Fprintf(&b, "--- %s\n", f.Path)
+			if strings.Contains(f.Path, "csv") || strings.HasPrefix(f.Path, "metadata/ann") {
+				b.Write(f.Data)
+			}
+		}
+	}
+	return b.String()
+}
+
+func TestPrepareRefuses(t *testing.T) {
+	edit := func(name, old, new string) func([]File) []File {
+		return func(files []File) []File {
+			for i, f := range files {
+				if f.Path == name {
+					if !strings.Contains(string(f.Data), old) {
+						panic(name + " does not hold " + old)
+					}
+					files[i].Data = []byte(strings.ReplaceAll(string(f.Data), old, new))
+				}
+			}
+			return files
+		}
+	}
+	without := func(name string) func([]File) []File {
+		return func(files []File) []File {
+			return slices.DeleteFunc(files, func(f File) bool { return f.Path == name })
+		}
+	}
+	add := func(name, data string) func([]File) []File {
+		return func(files []File) []File { return append(files, File{name, []byte(data)}) }
+	}
+	cases := []struct {
+		name, from string
+		change     func([]File) []File
+		reason     Reason
+		says       string
+	}{
+		{"no package file", "flat-one", without("gadgets.package.yaml"), ReasonNoPackage, "channels are unknown"},
+		{"no operator", "flat-one", func([]File) []File { return []File{{"a.yaml", []byte("a: b")}} }, ReasonInvalidManifests, "not an operator"},
+		{"nothing", "flat-one", func([]File) []File { return nil }, ReasonInvalidManifests, "not an operator"},
+		{"no CSV", "flat-one", without("csv.yaml"), ReasonInvalidManifests, "no ClusterServiceVersion"},
+		{"YAML that does not parse", "flat-one", add("z.yaml", "a: [b"), ReasonInvalidManifests, "z.yaml: does not parse"},
+		{"not UTF-8", "flat-one", add("z.yaml", "a: \xff"), ReasonInvalidManifests, "z.yaml: is not UTF-8"},
+		{"two documents", "flat-one", add("z.yaml", "a: b\n---\nc: d\n"), ReasonInvalidManifests, "more than one document"},
+		{"an alias bomb", "flat-one", add("z.yaml", bomb()), ReasonInvalidManifests, "too large once its aliases"},
+		{"two packages", "flat-one", add("z.yaml", "packageName: z\n"), ReasonInvalidManifests, "second package manifest"},
+		{"package name is a path", "flat-one", edit("gadgets.package.yaml", "gadgets\n", "../evil\n"), ReasonInvalidManifests, "cannot be a repository's name"},
+		{"package name is empty", "flat-one", edit("gadgets.package.yaml", "packageName: gadgets", `packageName: ""`), ReasonInvalidManifests, "packageName: is empty"},
+		{"package name is a number", "flat-one", edit("gadgets.package.yaml", "packageName: gadgets", `packageName: 1`), ReasonInvalidManifests, "packageName: is not a string"},
+		{"channels null", "flat-one", edit("gadgets.package.yaml", "channels:\n  - name: alpha\n    currentCSV: gadgets.v1.0.0+build.5", "channels:"), ReasonInvalidManifests, "channels: is null"},
+		{"channel of no CSV", "flat", edit("gadgets.package.yaml", "v1.1.0", "v7.0.0"), ReasonInvalidManifests, "gadgets.v7.0.0 is not in the archive"},
+		{"channel of no CSV, nested", "nested", edit("gadgets.package.yaml", "v1.2.0", "v7.0.0"), ReasonInvalidManifests, "gadgets.v7.0.0 is not in the archive"},
+		{"channel with a comma", "flat", edit("gadgets.package.yaml", "name: old", `name: "o,ld"`), ReasonInvalidManifests, "cannot be in a list"},
+		{"version missing", "bundle", edit("manifests/csv.yaml", "  version: 1.0.0\n", ""), ReasonInvalidManifests, "spec.version: is missing"},
+		{"version not semantic", "bundle", edit("manifests/csv.yaml", "version: 1.0.0", "version: v1.0"), ReasonInvalidManifests, "not a semantic version"},
+		{"version a float", "bundle", edit("manifests/csv.yaml", "version: 1.0.0", "version: 1.0"), ReasonInvalidManifests, "spec.version: is not a string"},
+		{"one version twice", "flat", edit("v1.1.0.csv.yaml", "version: 1.1.0", "version: 1.0.0"), ReasonInvalidManifests, "also the version in"},
+		{"one name twice", "flat", edit("v0.9.0.csv.yaml", "name: gadgets.v0.9.0", "name: gadgets.v1.0.0"), ReasonInvalidManifests, "also the name in"},
+		{"install modes missing", "flat-one", edit("csv.yaml", "installModes", "modes"), ReasonInvalidManifests, "spec.installModes: is missing"},
+		{"strategy", "flat-one", edit("csv.yaml", "strategy: deployment", "strategy: helm"), ReasonInvalidManifests, "not deployment"},
+		{"examples", "flat-one", edit("csv.yaml", "[{", "[{{"), ReasonInvalidManifests, "alm-examples: is not JSON"},
+		{"certified", "flat-one", edit("csv.yaml", "    containerImage:", "    certified: yes\n    containerImage:"), ReasonInvalidManifests, "certified: is not a string"},
+		{"owned CRD missing", "flat-one", without("crd.yaml"), ReasonInvalidManifests, "gadgets.gadgets.example.com is not in the archive"},
+		{"owned CRD missing in its folder", "nested", without("1.1.0/crd.yaml"), ReasonInvalidManifests, "1.1.0/csv.yaml"},
+		{"owned kind", "flat-one", edit("crd.yaml", "kind: Gadget", "kind: Widget"), ReasonInvalidManifests, "is Gadget, the CRD in crd.yaml has Widget"},
+		{"owned version", "flat-one", edit("crd.yaml", "name: v1", "name: v2"), ReasonInvalidManifests, "v1 is none of the versions"},
+		{"CRD name", "flat-one", edit("crd.yaml", "plural: gadgets", "plural: gadget"), ReasonInvalidManifests, "make gadget.gadgets.example.com"},
+		{"CRD storage", "flat-one", edit("crd.yaml", "storage: true", "storage: false"), ReasonInvalidManifests, "0 of them are stored"},
+		{"two CSVs in a folder", "nested", add("1.0.0/z.yaml", "kind: ClusterServiceVersion"), ReasonInvalidManifests, "not the only ClusterServiceVersion"},
+		{"bundle without annotations", "bundle", without("metadata/annotations.yaml"), ReasonInvalidManifests, "no file with annotations"},
+		{"bundle with two", "bundle", add("metadata/z.yaml", "annotations: {}"), ReasonInvalidManifests, "annotations: are also in"},
+		{"bundle without channels", "bundle", edit("metadata/annotations.yaml", "channels.v1: stable, beta", `channels.v1: ""`), ReasonInvalidManifests, "channels.v1: is empty"},
+		{"bundle of another kind", "bundle", edit("metadata/annotations.yaml", "registry+v1", "helm+v0"), ReasonInvalidManifests, "not registry+v1"},
+		{"bundle that expires", "bundle", edit("metadata/annotations.yaml", "com.redhat.openshift.versions", "quay.expires-after"), ReasonInvalidManifests, "make Quay delete"},
+		{"bundle package", "bundle", edit("metadata/annotations.yaml", "package.v1: gadgets", "package.v1: a/b"), ReasonInvalidManifests, "cannot be a repository's name"},
+		{"bundle folder", "bundle", add("manifests/sub/x.yaml", "kind: Service"), ReasonInvalidManifests, "in a folder below manifests"},
+		{"bundle readme", "bundle", add("manifests/README.md", "# Hello"), ReasonInvalidManifests, "kind: is missing"},
+		{"bundle with two CSVs", "bundle", add("manifests/z.yaml", "kind: ClusterServiceVersion"), ReasonInvalidManifests, "several ClusterServiceVersions"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			files := c.change(folder(t, filepath.Join("testdata", "prepare", c.from, "in")))
+			rel, err := Prepare{}.Do(t.Context(), orderOf(t, files))
+			if err == nil {
+				t.Fatalf("accepted:\n%s", describe(rel))
+			}
+			if ClassOf(err) != Rejected || ReasonOf(err) != c.reason {
+				t.Errorf("is %s %s: %v", ClassOf(err), ReasonOf(err), err)
+			}
+			if said := strings.Join(append(FaultsOf(err), err.Error()), "\n"); !strings.Contains(said, c.says) {
+				t.Errorf("does not say %q:\n%s", c.says, said)
+			}
+		})
+	}
+}
+
+// bomb is ten levels of ten aliases each.
+func bomb() string {
+	s := "a0: &a0 x\n"
+	for i := 1; i < 10; i++ {
+		s += fmt.Sprintf("a%d: &a%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 10), ", "))
+	}
+	return s
+}
+
+func TestEveryFaultIsReported(t *testing.T) {
+	files := folder(t, "testdata/prepare/flat-one/in")
+	for i := range files {
+		files[i].Data = []byte(strings.NewReplacer("installModes", "modes", "served: true", "served: maybe", "name: alpha", "name: 7").
+			Replace(string(files[i].Data)))
+	}
+	_, err := Prepare{}.Do(t.Context(), orderOf(t, append(files, File{"z.yaml", []byte("{")})))
+	if got := FaultsOf(err); len(got) != 4 {
+		t.Errorf("%d faults: %v", len(got), got)
+	}
+}
+
+func TestAllowedRegistries(t *testing.T) {
+	order := orderOf(t, folder(t, "testdata/prepare/bundle/in"))
+	order.Organization.AllowedRegistries = []string{"registry.example.com"}
+	if _, err := (Prepare{}).Do(t.Context(), order); err != nil {
+		t.Errorf("after rewriting: %v", err)
+	}
+	order.Organization.Rules = nil
+	_, err := Prepare{}.Do(t.Context(), order)
+	if ClassOf(err) != Rejected || ReasonOf(err) != ReasonForbiddenRegistry {
+		t.Fatalf("is %s %s: %v", ClassOf(err), ReasonOf(err), err)
+	}
+	if got := FaultsOf(err); len(got) != 2 || !strings.Contains(got[0], `"quay.io/gadgets/operator:1.0.0" is from quay.io`) {
+		t.Errorf("faults %q", got)
+	}
+}
+
+func TestRegistryOf(t *testing.T) {
+	for ref, want := range map[string]string{
+		"quay.io/a/b:1": "quay.io", "a/b": "docker.io", "b": "docker.io", "localhost/b": "localhost",
+		"host:5000/b@sha256:0": "host:5000", "https://quay.io/a": "quay.io", "oci://quay.io/a": "quay.io",
+	} {
+		if got := registryOf(ref); got != want {
+			t.Errorf("%s is from %s, not %s", ref, want, got)
+		}
+	}
+}
+
+func TestRequestOverrides(t *testing.T) {
+	order := orderOf(t, folder(t, "testdata/prepare/bundle/in"))
+	order.Manifests.Build.Trigger.Repository = "elsewhere"
+	rel, err := Prepare{}.Do(t.Context(), order)
+	if err != nil || rel.Bundles[0].Repository != "all/elsewhere" {
+		t.Errorf("%+v, %v", rel.Bundles, err)
+	}
+	order.Manifests.Build.Trigger.Repository = "../elsewhere"
+	if _, err := (Prepare{}).Do(t.Context(), order); ClassOf(err) != Rejected {
+		t.Errorf("a path as a repository: %v", err)
+	}
+	order.Manifests.Build.Trigger.Version = "1.0.0"
+	if _, err := (Prepare{}).Do(t.Context(), order); ReasonOf(err) != ReasonNotSupported {
+		t.Errorf("a version: %v", err)
+	}
+}
+
+func TestBundleTags(t *testing.T) {
+	nvr := NVR{"x-container", "1.0", "1"}
+	cases := []struct {
+		templates []string
+		version   string
+		nvr       NVR
+		several   bool
+		want      string
+	}{
+		{[]string{"{version}", "{nvr}"}, "1.2.3", nvr, false, "1.2.3 x-container-1.0-1"},
+		{[]string{"{version}", "{nvr}"}, "1.2.3", nvr, true, "1.2.3 x-container-1.0-1-1.2.3"},
+		{[]string{"v{version}", "latest"}, "1.2.3", nvr, true, "v1.2.3 latest-1.2.3"},
+		{[]string{"{version}"}, "1.0.0+build.5", nvr, false, "1.0.0_build.5"},
+		{[]string{"{nvr}"}, "1", NVR{"x", "1", "1~bp,draft"}, false, "x-1-1_bp_draft"},
+		{[]string{"{version}", "{nvr}"}, "1.2.3", NVR{}, false, "1.2.3"},
+		{[]string{"{version}", "{version}"}, "1.2.3", nvr, false, "1.2.3"},
+		{[]string{"-{version}"}, "1", nvr, false, "error"},
+		{[]string{"{package}"}, "1", nvr, false, "p"},
+		{[]string{strings.Repeat("x", 129)}, "1", nvr, false, "error"},
+	}
+	for _, c := range cases {
+		tags, err := bundleTags(c.templates, "p", c.version, c.nvr, c.several)
+		got := strings.Join(tags, " ")
+		if err != nil {
+			got = "error"
+		}
+		if got != c.want {
+			t.Errorf("%v of %s: %q, want %q (%v)", c.templates, c.version, got, c.want, err)
+		}
+	}
+}
+
+// TestHostileManifests: what the corpus says must be refused is refused, what
+// must be accepted is accepted.
+func TestHostileManifests(t *testing.T) {
+	// These need the checks of OLM's own validators.
+	later := []string{"m-unsupported-kind.zip", "m-sa-clash.zip", "m-deps-unknown.zip", "m-deps-badrange.zip", "m-big.zip"}
+	// Its labels are in Koji only.
+	later = append(later, "control-bundle-osbs.zip")
+	limits := DefaultLimits()
+	limits.FileBytes = limits.UnpackedBytes
+	for _, c := range hostileCorpus(t) {
+		if c.stage == "upload" || slices.Contains(later, c.file) {
+			continue
+		}
+		t.Run(c.file, func(t *testing.T) {
+			files, err := ReadArchive(readFile(t, filepath.Join(corpusDir, "bad", c.file)), limits)
+			if err == nil {
+				_, err = Prepare{}.Do(t.Context(), orderOf(t, files))
+			}
+			switch {
+			case c.expect == "reject" && err == nil:
+				t.Errorf("accepted: %s", c.note)
+			case c.expect == "accept" && err != nil:
+				t.Errorf("refused (%v): %s", err, c.note)
+			case err != nil && ClassOf(err) != Rejected:
+				t.Errorf("is %s: %v", ClassOf(err), err)
+			}
+		})
+	}
+}
+
+// TestRealOperators: every real archive that operator-courier or opm accepts
+// becomes bundles whose labels and annotations agree.
+func TestRealOperators(t *testing.T) {
+	odd := map[string]string{
+		"community-trivy-operator-2.4.0.zip": "holds more than one document",
+		"infinispan-2.1.4.zip":               "alm-examples: is not JSON",
+	}
+	for _, name := range realCorpus(t, "packagemanifest-flat", "packagemanifest-nested", "packagemanifest-odd", "bundle") {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			t.Parallel()
+			files, err := ReadArchive(readFile(t, name), DefaultLimits())
+			if err != nil {
+				t.Fatal(err)
+			}
+			rel, err := Prepare{}.Do(t.Context(), orderOf(t, files))
+			if says, ok := odd[filepath.Base(name)]; ok {
+				if !strings.Contains(strings.Join(FaultsOf(err), "\n"), says) {
+					t.Errorf("%v does not say %q", err, says)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatalf("%v: %v", err, FaultsOf(err))
+			}
+			for _, b := range rel.Bundles {
+				checkAnnotations(t, b)
+			}
+		})
+	}
+}
+
+func checkAnnotations(t *testing.T, b Bundle) {
+	t.Helper()
+	for _, f := range b.Files {
+		if f.Path != "metadata/annotations.yaml" {
+			continue
+		}
+		var notes struct{ Annotations map[string]string }
+		if err := yaml.Unmarshal(f.Data, &notes); err != nil {
+			t.Fatal(err)
+		}
+		notes.Annotations[LabelBuildID], notes.Annotations[LabelBuildNVR] = "1873402", "gadgets-container-1.0-7"
+		if diff := cmp.Diff(notes.Annotations, b.Labels); diff != "" {
+			t.Errorf("%s: labels differ from annotations: %s", b.CSV, diff)
+		}
+		return
+	}
+	t.Errorf("%s: no annotations", b.CSV)
+}

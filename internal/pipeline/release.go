@@ -1,0 +1,58 @@
+package pipeline
+
+// Release is what one organization is to publish of a build.
+type Release struct {
+	Build        Build
+	Organization Organization
+	Package      string // operator package name
+	Bundles      []Bundle
+	Replacements []Replacement
+	Warnings     []string
+}
+
+// Bundle is the content of one bundle image.
+type Bundle struct {
+	CSV            string
+	Version        string
+	Channels       []string
+	DefaultChannel string
+	Repository     string // organization/name
+	Tags           []string
+	Files          []File // sorted by path: manifests/… and metadata/…
+	Labels         map[string]string
+}
+
+// Replacement counts what one rule changed over all files.
+type Replacement struct {
+	Old   string `json:"old"`
+	New   string `json:"new"`
+	Count int    `json:"count"`
+}
+
+// Visibility of a repository.
+type Visibility string
+
+// The visibilities of a repository.
+const (
+	VisibilityPublic  Visibility = "public"
+	VisibilityPrivate Visibility = "private"
+)
+
+// Publication is what a Pusher did.
+type Publication struct {
+	Bundles    []PushedBundle
+	Repeated   bool // everything was there already, nothing was pushed
+	Visibility Visibility
+	Warnings   []string
+}
+
+// PushedBundle is a bundle image as it now lies in its registry.
+type PushedBundle struct {
+	Version        string   `json:"version"`
+	CSV            string   `json:"csv"`
+	Repository     string   `json:"repository"`
+	Reference      string   `json:"reference"` // by digest
+	Tags           []string `json:"tags"`      // those that now name this image
+	Channels       []string `json:"channels"`
+	DefaultChannel string   `json:"default_channel,omitempty"`
+}

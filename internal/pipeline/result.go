@@ -1,0 +1,40 @@
+package pipeline
+
+import "time"
+
+// Outcome is the word a result event carries.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomePublished Outcome = "published"
+	OutcomeRejected  Outcome = "rejected"
+	OutcomeFailed    Outcome = "failed"
+	OutcomeWaiting   Outcome = "waiting"
+	OutcomeIgnored   Outcome = "ignored" // no event, only a metric
+)
+
+// Outcomes lists every outcome, for metrics that pre-create their series.
+func Outcomes() []Outcome {
+	return []Outcome{OutcomePublished, OutcomeRejected, OutcomeFailed, OutcomeWaiting, OutcomeIgnored}
+}
+
+// Result is what a run did for one organization. Fields are set as far as the
+// run came; Err nil means published.
+type Result struct {
+	Trigger      Trigger
+	Organization string // "" when the run ended before one was known
+	NVR          NVR
+	BuildID      int64
+	Package      string // operator package name; "" until the manifests were read
+	Target       TargetKind
+	Archive      Archive
+	ArchiveBytes int64
+	Decision     *Decision
+	Files        []string
+	Replacements []Replacement
+	Publication  Publication
+	Warnings     []string
+	Durations    map[StageName]time.Duration
+	Err          error
+}

@@ -1,0 +1,157 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+)
+
+// Rule replaces text in manifests, as an entry of OMPS's replace_registry
+// did. Make one with NewRule; rules are immutable.
+type Rule struct {
+	Old, New string
+	// pattern is nil for a rule of plain text, template then empty.
+	pattern  *regexp.Regexp
+	template template
+}
+
+// NewRule makes a rule. With isRegexp, old is a regular expression whose ^ and
+// $ match at lines, and new may hold Python's replacement forms. What RE2 does
+// not know (look-around, back-references) and a pattern that matches the empty
+// string are errors.
+func NewRule(old, new string, isRegexp bool) (Rule, error) {
+	if old == "" {
+		return Rule{}, fmt.Errorf("old is empty")
+	}
+	if !isRegexp {
+		return Rule{Old: old, New: new}, nil
+	}
+	pattern, err := regexp.Compile("(?m)" + old)
+	if err != nil {
+		return Rule{}, fmt.Errorf("old is not a regular expression that RE2 knows: %w", err)
+	}
+	if pattern.MatchString("") {
+		return Rule{}, fmt.Errorf("old %q matches the empty string", old)
+	}
+	t, err := parseTemplate(new, pattern)
+	if err != nil {
+		return Rule{}, fmt.Errorf("new: %w", err)
+	}
+	return Rule{Old: old, New: new, pattern: pattern, template: t}, nil
+}
+
+// rewritable tells whether rules apply to a file of this name.
+func rewritable(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".yaml", ".yml":
+		return true
+	}
+	return false
+}
+
+// rewriteFiles applies the rules in order to every YAML file. It returns the
+// files with new data where something changed, the spans of each changed file
+// by its index, and how often each rule matched.
+func rewriteFiles(files []File, rules []Rule) (out []File, changed map[int][]span, counts []Replacement) {
+	out = make([]File, len(files))
+	copy(out, files)
+	changed = make(map[int][]span)
+	counts = make([]Replacement, len(rules))
+	for i, rule := range rules {
+		counts[i] = Replacement{Old: rule.Old, New: rule.New}
+	}
+	for i, f := range files {
+		if !rewritable(f.Path) {
+			continue
+		}
+		data, spans := f.Data, []span(nil)
+		for j, rule := range rules {
+			found := rule.find(data)
+			if len(found) == 0 {
+				continue
+			}
+			counts[j].Count += len(found)
+			spans = compose(spans, found, data)
+			data = splice(data, found)
+		}
+		if len(spans) > 0 {
+			out[i].Data, changed[i] = data, spans
+		}
+	}
+	return out, changed, counts
+}
+
+// find returns the spans that the rule changes in data, from left to right
+// and without overlap.
+func (r Rule) find(data []byte) []span {
+	if r.pattern == nil {
+		return findText(data, []byte(r.Old), []byte(r.New))
+	}
+	if !bytes.Contains(data, []byte("\r\n")) {
+		return r.findPattern(data)
+	}
+	// Python reads text with universal newlines, so there $ matches before
+	// CRLF too: the pattern sees LF, the file keeps its CRLF.
+	folded, removed := foldNewlines(data)
+	spans := r.findPattern(folded)
+	for i := range spans {
+		spans[i].start = unfold(spans[i].start, removed)
+		spans[i].end = unfold(spans[i].end, removed)
+		spans[i].text = bytes.ReplaceAll(spans[i].text, []byte("\n"), []byte("\r\n"))
+	}
+	return spans
+}
+
+func findText(data, old, replacement []byte) []span {
+	var spans []span
+	for at := 0; ; {
+		i := bytes.Index(data[at:], old)
+		if i < 0 {
+			return spans
+		}
+		spans = append(spans, span{at + i, at + i + len(old), replacement})
+		at += i + len(old)
+	}
+}
+
+func (r Rule) findPattern(data []byte) []span {
+	var spans []span
+	for _, m := range r.pattern.FindAllSubmatchIndex(data, -1) {
+		if m[0] == m[1] {
+			continue // only where the pattern's context allows nothing else
+		}
+		spans = append(spans, span{m[0], m[1], r.template.expand(data, m)})
+	}
+	return spans
+}
+
+// foldNewlines turns CRLF into LF and returns where, in the folded text, a CR
+// was left out.
+func foldNewlines(data []byte) (folded []byte, removed []int) {
+	folded = make([]byte, 0, len(data))
+	for i, b := range data {
+		if b == '\r' && i+1 < len(data) && data[i+1] == '\n' {
+			removed = append(removed, len(folded))
+			continue
+		}
+		folded = append(folded, b)
+	}
+	return folded, removed
+}
+
+// unfold is the place in the original text of a place in the folded one. A
+// place before a line feed is before its CR.
+func unfold(at int, removed []int) int {
+	lo, hi := 0, len(removed)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if removed[mid] < at {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return at + lo
+}

@@ -1,0 +1,259 @@
+package pipeline
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+)
+
+func mustRule(t testing.TB, old, new string, isRegexp bool) Rule {
+	t.Helper()
+	r, err := NewRule(old, new, isRegexp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRewrite(t *testing.T) {
+	type rule struct {
+		old, new string
+		regexp   bool
+	}
+	cases := []struct {
+		name   string
+		rules  []rule
+		in     string
+		want   string
+		counts []int
+	}{
+		{"nothing to do", []rule{{"quay.io", "x", false}}, "image: gcr.io/a", "image: gcr.io/a", []int{0}},
+		{"text everywhere", []rule{{"quay.io", "example.com", false}},
+			"# quay.io\nimage: quay.io/a:1 # see quay.io\n", "# example.com\nimage: example.com/a:1 # see example.com\n", []int{3}},
+		{"text is not a pattern", []rule{{"quay.io", "x", false}}, "a: quayXio", "a: quayXio", []int{0}},
+		{"text hits a longer host, as in OMPS", []rule{{"quay.io", "x", false}}, "a: myquay.io", "a: myx", []int{1}},
+		{"in listed order", []rule{{"a.io", "b.io", false}, {"b.io", "c.io", false}}, "x: a.io b.io", "x: c.io c.io", []int{1, 2}},
+		{"the other order", []rule{{"b.io", "c.io", false}, {"a.io", "b.io", false}}, "x: a.io b.io", "x: b.io c.io", []int{1, 1}},
+		{"pattern at line ends", []rule{{"quay.io$", "x", true}}, "a: quay.io\nb: quay.io/c\n", "a: x\nb: quay.io/c\n", []int{1}},
+		{"pattern at line ends of CRLF files", []rule{{"quay.io$", "x", true}}, "a: quay.io\r\nb: quay.io\r\n", "a: x\r\nb: x\r\n", []int{2}},
+		{"pattern over lines of CRLF files", []rule{{`a\nb`, `c\nd\ne`, true}}, "x: |\r\n a\nb\r\na\r\nb\r\n", "x: |\r\n c\r\nd\r\ne\r\nc\r\nd\r\ne\r\n", []int{2}},
+		{"Python groups", []rule{{`quay\.io/(?P<org>\w+)/(\w+)`, `new.io/\2/\g<org>\g<1>`, true}}, "a: quay.io/x/y:1", "a: new.io/y/xx:1", []int{1}},
+		{"a dollar is a dollar", []rule{{`a`, `$1${b}`, true}}, "x: a", "x: $1${b}", []int{1}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var rules []Rule
+			for _, r := range c.rules {
+				rules = append(rules, mustRule(t, r.old, r.new, r.regexp))
+			}
+			in := []File{{"x.yaml", []byte(c.in)}}
+			out, changed, counts := rewriteFiles(in, rules)
+			if got := string(out[0].Data); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+			if string(in[0].Data) != c.in {
+				t.Error("the input was edited in place")
+			}
+			for i, n := range c.counts {
+				if counts[i].Count != n {
+					t.Errorf("rule %d counts %d, want %d", i, counts[i].Count, n)
+				}
+			}
+			if got := string(splice(in[0].Data, changed[0])); got != c.want {
+				t.Errorf("the spans make %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestRewriteOnlyYAML(t *testing.T) {
+	files := []File{{"a.YAML", []byte("x")}, {"b.yml", []byte("x")}, {"c.json", []byte("x")}, {"d.yaml.txt", []byte("x")}, {"e/f.Yml", []byte("x")}}
+	out, _, _ := rewriteFiles(files, []Rule{mustRule(t, "x", "y", false)})
+	var got []string
+	for _, f := range out {
+		got = append(got, f.Path+" "+string(f.Data))
+	}
+	if diff := cmp.Diff([]string{"a.YAML y", "b.yml y", "c.json x", "d.yaml.txt x", "e/f.Yml y"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNewRuleRefuses(t *testing.T) {
+	for _, c := range []struct{ old, new, says string }{
+		{"", "x", "old is empty"},
+		{"(", "x", "RE2"},
+		{"(?!a)b", "x", "RE2"},
+		{`(a)\1`, "x", "RE2"},
+		{"a*", "x", "empty string"},
+		{"^", "x", "empty string"},
+		{"a", `\1`, "group 1, the pattern has 0"},
+		{"(a)", `\g<2>`, "group 2, the pattern has 1"},
+		{"a", `\g<b>`, `group "b"`},
+		{"a", `\gb`, "not followed by <group>"},
+		{"a", `\g<b`, "not followed by <group>"},
+		{"a", `\q`, `unknown escape \q`},
+		{"a", `x\`, "ends with a backslash"},
+		{"a", `\400`, "beyond"},
+	} {
+		if _, err := NewRule(c.old, c.new, true); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("NewRule(%q, %q) = %v, want %q", c.old, c.new, err, c.says)
+		}
+	}
+}
+
+// The expected values are what Python's re.sub gives.
+func TestTemplates(t *testing.T) {
+	for _, c := range []struct{ old, new, in, want string }{
+		{`(a)(b)?`, `[\1\2]`, "ab a", "[ab] [a]"},
+		{`(.)(.)(.)(.)(.)(.)(.)(.)(.)(.)(.)`, `\11-\1`, "abcdefghijk", "k-a"},
+		{`a`, `\0`, "a", "\x00"},
+		{`a`, `\012\101`, "a", "\nA"},
+		{`a`, `\t\\\.\n`, "a", "\t\\\\.\n"},
+		{`a`, `<\g<0>>`, "a", "<a>"},
+		{`(?P<x>a)`, `\g<x>0`, "a", "a0"},
+		{`a`, ``, "bab", "bb"},
+	} {
+		r := mustRule(t, c.old, c.new, true)
+		if got := string(splice([]byte(c.in), r.find([]byte(c.in)))); got != c.want {
+			t.Errorf("re.sub(%q, %q, %q) = %q, want %q", c.old, c.new, c.in, got, c.want)
+		}
+	}
+}
+
+// TestCompose: for random texts and edits, the composed spans make in one step
+// what the edits make one after the other.
+func TestCompose(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 11))
+	for round := range 20000 {
+		orig := randomText(rng, 12)
+		text, spans := orig, []span(nil)
+		for range 1 + rng.IntN(4) {
+			next := randomSpans(rng, text)
+			spans = compose(spans, next, text)
+			text = splice(text, next)
+		}
+		if got := splice(orig, spans); !bytes.Equal(got, text) {
+			t.Fatalf("round %d: %q: composed %q, one by one %q", round, orig, got, text)
+		}
+		for i := 1; i < len(spans); i++ {
+			if spans[i].start < spans[i-1].end {
+				t.Fatalf("round %d: spans overlap: %v", round, spans)
+			}
+		}
+	}
+}
+
+func randomText(rng *rand.Rand, n int) []byte {
+	text := make([]byte, rng.IntN(n))
+	for i := range text {
+		text[i] = "abc\n"[rng.IntN(4)]
+	}
+	return text
+}
+
+func randomSpans(rng *rand.Rand, text []byte) []span {
+	var spans []span
+	for at := 0; at < len(text); {
+		start := at + rng.IntN(4)
+		end := start + 1 + rng.IntN(3)
+		if end > len(text) {
+			break
+		}
+		spans = append(spans, span{start, end, randomText(rng, 4)})
+		at = end
+	}
+	return spans
+}
+
+func TestCheckEdit(t *testing.T) {
+	cases := []struct {
+		name, before, after string
+		spans               []span
+		says                string // "" when allowed
+	}{
+		{"value", "a: quay.io\nb: c\n", "a: x\nb: c\n", []span{{3, 10, []byte("x")}}, ""},
+		{"key", "quay.io: b\n", "x: b\n", []span{{0, 7, []byte("x")}}, ""},
+		{"comment", "a: b # quay.io\n", "a: b # x\n", []span{{7, 14, []byte("x")}}, ""},
+		{"block scalar", "a: |\n  one\n  quay.io\nb: c\n", "a: |\n  one\n  x\nb: c\n", []span{{13, 20, []byte("x")}}, ""},
+		{"another line", "a: b\nc: d\ne: f\n", "a: b\nc: d\ne: x\n", []span{{3, 4, []byte("b")}}, "no rule matched"},
+		{"string to number", "a: b\n", "a: 1\n", []span{{3, 4, []byte("1")}}, "turns !!str into !!int"},
+		{"structure", "a: b\n", "a: {b: c}\n", []span{{3, 4, []byte("{b: c}")}}, "structure"},
+		{"one node more", "a: [b]\n", "a: [b, c]\n", []span{{4, 5, []byte("b, c")}}, "structure"},
+		{"a document more", "a: b\n", "a: b\n---\nc: d\n", []span{{4, 5, []byte("\n---\nc: d\n")}}, "documents"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			before, err := parseYAML(File{"x.yaml", []byte(c.before)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, err := parseYAML(File{"x.yaml", []byte(c.after)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = checkEdit(before, after, c.spans)
+			if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("got %v, want %q", err, c.says)
+			}
+		})
+	}
+}
+
+// TestRealManifestsRewrite: on every real archive the bytes outside the spans
+// stay, the documents differ only where a rule matched, and rules that cannot
+// match again change nothing the second time.
+func TestRealManifestsRewrite(t *testing.T) {
+	rules := []Rule{mustRule(t, "quay.io", "registry.example.com/a", false), mustRule(t, `docker\.io/(\w+)$`, `mirror.example.com/\1`, true)}
+	for _, name := range realCorpus(t, "packagemanifest-flat", "bundle", "bundle-osbs") {
+		files, err := ReadArchive(readFile(t, name), DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		op, _ := readOperator(files)
+		out, changed, _ := rewriteFiles(files, rules)
+		if _, faults := op.edited(out, changed); len(faults) > 0 {
+			t.Errorf("%s: %v", filepath.Base(name), faults)
+		}
+		for i, spans := range changed {
+			if !bytes.Equal(splice(files[i].Data, spans), out[i].Data) {
+				t.Errorf("%s: the spans do not make the new text", files[i].Path)
+			}
+		}
+		if again, more, _ := rewriteFiles(out, rules); len(more) > 0 {
+			t.Errorf("%s: rewriting again changes %d files, such as %s", filepath.Base(name), len(more), again[0].Path)
+		}
+	}
+}
+
+// FuzzRewrite: on any YAML text, an accepted edit keeps every node's kind.
+func FuzzRewrite(f *testing.F) {
+	f.Add("a: quay.io/x\nb: [quay.io, \"quay.io\"]\nc: |\n  quay.io\n", "quay.io", "x")
+	f.Add("# quay.io\r\na: &x quay.io\r\nb: *x\r\n", "quay.io", "y: z")
+	f.Fuzz(func(t *testing.T, in, old, new string) {
+		rule, err := NewRule(old, new, false)
+		if err != nil || len(in) > 4096 {
+			return
+		}
+		before, err := parseYAML(File{"x.yaml", []byte(in)})
+		if err != nil {
+			return
+		}
+		out, changed, counts := rewriteFiles([]File{before.file}, []Rule{rule})
+		if want := strings.Count(in, old); counts[0].Count != want || string(out[0].Data) != strings.ReplaceAll(in, old, new) {
+			t.Fatalf("%d matches make %q, want %d", counts[0].Count, out[0].Data, want)
+		}
+		after, err := parseYAML(out[0])
+		if err != nil || checkEdit(before, after, changed[0]) != nil {
+			return
+		}
+		var b, a yaml.Node
+		if yaml.Unmarshal([]byte(in), &b) == nil && yaml.Unmarshal(out[0].Data, &a) == nil && a.Kind != b.Kind {
+			t.Errorf("%q became another kind of document: %q", in, out[0].Data)
+		}
+	})
+}

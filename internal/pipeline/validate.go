@@ -1,0 +1,329 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	"gopkg.in/yaml.v3"
+)
+
+// The checks of package manifests are those that operator-courier 2.1.11 made
+// before a push, with its crashes on null and odd types made errors; a bundle
+// has to meet what operator-registry and OLM need of it. Checks beyond these say why.
+
+// report collects everything that is wrong, and what is only odd.
+type report struct {
+	faults   []Fault
+	warnings []string
+}
+
+// faultf notes a fault of a manifest at a path of keys.
+func (r *report) faultf(m manifest, keys string, format string, args ...any) {
+	r.faults = append(r.faults, Fault{File: m.path, Path: keys, Text: fmt.Sprintf(format, args...)})
+}
+
+func (r *report) warnf(format string, args ...any) {
+	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
+}
+
+// kindOf names what a node is, in the words of YAML.
+func kindOf(n *yaml.Node) string {
+	switch {
+	case n == nil:
+		return "missing"
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case n.ShortTag() == "!!null":
+		return "null"
+	}
+	return "a scalar"
+}
+
+// mapping and list return the node at a path of keys, or note that it is
+// missing or something else.
+func (r *report) mapping(m manifest, from *yaml.Node, prefix string, keys ...string) *yaml.Node {
+	return r.ofKind(m, from, prefix, "a mapping", keys)
+}
+
+func (r *report) list(m manifest, from *yaml.Node, prefix string, keys ...string) *yaml.Node {
+	return r.ofKind(m, from, prefix, "a list", keys)
+}
+
+func (r *report) ofKind(m manifest, from *yaml.Node, prefix, want string, keys []string) *yaml.Node {
+	n := at(from, keys...)
+	if got := kindOf(n); got != want {
+		r.faultf(m, join(prefix, keys...), "is %s, not %s", got, want)
+		return nil
+	}
+	return n
+}
+
+// str returns the string at a path of keys, or notes that there is none.
+func (r *report) str(m manifest, from *yaml.Node, prefix string, keys ...string) string {
+	n := at(from, keys...)
+	s, ok := text(n)
+	switch {
+	case n == nil:
+		r.faultf(m, join(prefix, keys...), "is missing")
+	case !ok:
+		r.faultf(m, join(prefix, keys...), "is not a string")
+	case s == "":
+		r.faultf(m, join(prefix, keys...), "is empty")
+	}
+	return s
+}
+
+func join(prefix string, keys ...string) string {
+	if prefix != "" {
+		keys = append([]string{prefix}, keys...)
+	}
+	return strings.Join(keys, ".")
+}
+
+// validate checks a whole operator. Parse faults come in, so that everything
+// wrong is reported together.
+func validate(op operator, parseFaults []Fault) report {
+	r := report{faults: parseFaults}
+	if op.layout == layoutBundle {
+		r.bundle(op)
+	} else {
+		r.packageManifests(op)
+	}
+	r.uniqueCSVs(op)
+	return r
+}
+
+func (r *report) packageManifests(op operator) {
+	csvs := op.ofKind(kindCSV)
+	if len(csvs) == 0 {
+		r.faults = append(r.faults, Fault{Text: "no ClusterServiceVersion at the root or in a folder below it"})
+	}
+	heads := r.packageManifest(*op.pkg)
+	for name, head := range heads {
+		// operator-courier checks this for flat archives only. No channel can be
+		// given to a bundle that is not there, so here it holds for both.
+		if !slices.ContainsFunc(csvs, func(m manifest) bool { return m.name == head }) {
+			r.faultf(*op.pkg, "channels", "channel %s: its currentCSV %s is not in the archive", name, head)
+		}
+	}
+	for _, m := range csvs {
+		folder := path.Dir(m.path)
+		if op.layout == layoutNested && folder == "." {
+			r.warnf("%s: lies beside the version folders and is not published", m.path)
+			continue
+		}
+		r.csv(m, true)
+		r.ownedCRDs(m, op.inFolder(folder))
+		if op.layout == layoutNested && len(ofKindIn(op.inFolder(folder), kindCSV)) > 1 {
+			r.faultf(m, "", "is not the only ClusterServiceVersion in its folder")
+		}
+	}
+	for _, m := range op.ofKind(kindCRD) {
+		if op.layout == layoutFlat || path.Dir(m.path) != "." {
+			r.crd(m)
+		}
+	}
+}
+
+func ofKindIn(list []manifest, kind string) []manifest {
+	return slices.DeleteFunc(slices.Clone(list), func(m manifest) bool { return m.kind != kind })
+}
+
+// packageNames are those that can also be a repository's last part: Quay takes
+// up to 255 characters of a path component of the distribution spec.
+var packageNames = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
+
+func legalPackageName(name string) bool { return len(name) <= 255 && packageNames.MatchString(name) }
+
+// packageManifest checks the package manifest and returns its channels' heads.
+func (r *report) packageManifest(m manifest) map[string]string {
+	if name := r.str(m, m.root, "", "packageName"); name != "" && !legalPackageName(name) {
+		r.faultf(m, "packageName", "%.300q cannot be a repository's name", name)
+	}
+	list := r.list(m, m.root, "", "channels")
+	if list != nil && len(list.Content) == 0 {
+		r.faultf(m, "channels", "is empty")
+	}
+	heads := make(map[string]string)
+	for i, c := range items(list) {
+		prefix := fmt.Sprintf("channels[%d]", i)
+		name, head := r.str(m, c, prefix, "name"), r.str(m, c, prefix, "currentCSV")
+		if strings.ContainsAny(name, ", \t\n") {
+			// The channels label is a list with commas.
+			r.faultf(m, prefix+".name", "%q cannot be in a list of channels", name)
+		}
+		if _, ok := heads[name]; ok && name != "" {
+			r.faultf(m, prefix+".name", "channel %s is there twice", name)
+		}
+		if name != "" && head != "" {
+			heads[name] = head
+		}
+	}
+	def := textAt(m.root, "defaultChannel")
+	switch _, known := heads[def]; {
+	case def == "" && len(heads) > 1:
+		r.warnf("%s: defaultChannel: is missing though there are several channels", m.path)
+	case def != "" && !known:
+		r.warnf("%s: defaultChannel: %q is none of the channels", m.path, def)
+	}
+	return heads
+}
+
+// csv checks a ClusterServiceVersion. In package manifests an empty
+// alm-examples and null permissions are faults, as operator-courier had it;
+// what loads bundles takes both for nothing.
+func (r *report) csv(m manifest, inPackage bool) {
+	r.str(m, m.root, "", "apiVersion")
+	if meta := r.mapping(m, m.root, "", "metadata"); meta != nil {
+		r.str(m, meta, "metadata", "name")
+		r.annotations(m, meta, inPackage)
+	}
+	spec := r.mapping(m, m.root, "", "spec")
+	if spec == nil {
+		return
+	}
+	// operator-courier leaves the version to the app registry's release; a
+	// bundle image has it in its tag and OLM orders updates by it.
+	if v := r.str(m, spec, "spec", "version"); v != "" {
+		if _, err := semver.StrictNewVersion(v); err != nil {
+			r.faultf(m, "spec.version", "%.100q is not a semantic version", v)
+		}
+	}
+	r.list(m, spec, "spec", "installModes")
+	if install := r.mapping(m, spec, "spec", "install"); install != nil {
+		if s := r.str(m, install, "spec.install", "strategy"); s != "" && s != "deployment" {
+			r.faultf(m, "spec.install.strategy", "is %.100q, not deployment", s)
+		}
+		if strategy := r.mapping(m, install, "spec.install", "spec"); strategy != nil {
+			r.list(m, strategy, "spec.install.spec", "deployments")
+			for _, key := range []string{"permissions", "clusterPermissions"} {
+				if n := at(strategy, key); n != nil && (inPackage || kindOf(n) != "null") {
+					r.list(m, strategy, "spec.install.spec", key)
+				}
+			}
+		}
+	}
+}
+
+func (r *report) annotations(m manifest, meta *yaml.Node, inPackage bool) {
+	const prefix = "metadata.annotations"
+	if at(meta, "annotations") == nil {
+		return
+	}
+	notes := r.mapping(m, meta, "metadata", "annotations")
+	if certified := at(notes, "certified"); certified != nil {
+		if _, ok := text(certified); !ok {
+			r.faultf(m, prefix+".certified", "is not a string")
+		}
+	}
+	examples := at(notes, "alm-examples")
+	if examples == nil {
+		return
+	}
+	s, ok := text(examples)
+	switch {
+	case !ok:
+		r.faultf(m, prefix+".alm-examples", "is not a string")
+	case s == "" && !inPackage:
+	case !json.Valid([]byte(s)):
+		r.faultf(m, prefix+".alm-examples", "is not JSON")
+	}
+}
+
+// ownedCRDs checks that every CRD a CSV owns lies beside it and agrees.
+func (r *report) ownedCRDs(m manifest, beside []manifest) {
+	for i, owned := range items(at(m.root, "spec", "customresourcedefinitions", "owned")) {
+		prefix := fmt.Sprintf("spec.customresourcedefinitions.owned[%d]", i)
+		name := r.str(m, owned, prefix, "name")
+		kind, version := r.str(m, owned, prefix, "kind"), r.str(m, owned, prefix, "version")
+		if name == "" {
+			continue
+		}
+		crds := slices.DeleteFunc(ofKindIn(beside, kindCRD), func(c manifest) bool { return c.name != name })
+		if len(crds) == 0 {
+			r.faultf(m, prefix, "the CRD %s is not in the archive", name)
+			continue
+		}
+		crd := crds[0]
+		if got := textAt(crd.root, "spec", "names", "kind"); kind != "" && got != kind {
+			r.faultf(m, prefix+".kind", "is %s, the CRD in %s has %s", kind, crd.path, got)
+		}
+		if version != "" && !slices.ContainsFunc(crds, func(c manifest) bool { return slices.Contains(crdVersions(c), version) }) {
+			r.faultf(m, prefix+".version", "%s is none of the versions of the CRD in %s", version, crd.path)
+		}
+	}
+}
+
+func crdVersions(crd manifest) []string {
+	list := []string{textAt(crd.root, "spec", "version")}
+	for _, v := range items(at(crd.root, "spec", "versions")) {
+		list = append(list, textAt(v, "name"))
+	}
+	return list
+}
+
+// crd checks a CustomResourceDefinition.
+func (r *report) crd(m manifest) {
+	r.str(m, m.root, "", "apiVersion")
+	var name string
+	if meta := r.mapping(m, m.root, "", "metadata"); meta != nil {
+		name = r.str(m, meta, "metadata", "name")
+	}
+	spec := r.mapping(m, m.root, "", "spec")
+	if spec == nil {
+		return
+	}
+	group := r.str(m, spec, "spec", "group")
+	if names := r.mapping(m, spec, "spec", "names"); names != nil {
+		r.str(m, names, "spec.names", "kind")
+		plural := r.str(m, names, "spec.names", "plural")
+		if name != "" && group != "" && plural != "" && name != plural+"."+group {
+			r.faultf(m, "metadata.name", "is %s, its plural and group make %s.%s", name, plural, group)
+		}
+	}
+	if at(spec, "versions") == nil {
+		if at(spec, "version") == nil {
+			r.faultf(m, "spec", "has neither version nor versions")
+		}
+		return
+	}
+	versions := r.list(m, spec, "spec", "versions")
+	stored := 0
+	for i, v := range items(versions) {
+		prefix := fmt.Sprintf("spec.versions[%d]", i)
+		r.str(m, v, prefix, "name")
+		for _, key := range []string{"served", "storage"} {
+			if n := at(v, key); n == nil || n.ShortTag() != "!!bool" {
+				r.faultf(m, join(prefix, key), "is not a boolean")
+			}
+		}
+		if n := at(v, "storage"); n != nil && strings.EqualFold(n.Value, "true") {
+			stored++
+		}
+	}
+	if versions != nil && stored != 1 {
+		r.faultf(m, "spec.versions", "%d of them are stored, not exactly one", stored)
+	}
+}
+
+// uniqueCSVs refuses two CSVs of one name or version: they would become images
+// under one tag, and which of them won would be chance.
+func (r *report) uniqueCSVs(op operator) {
+	names, versions := make(map[string]string), make(map[string]string)
+	for _, m := range op.ofKind(kindCSV) {
+		version := textAt(m.root, "spec", "version")
+		if other, ok := names[m.name]; ok && m.name != "" {
+			r.faultf(m, "metadata.name", "%s is also the name in %s", m.name, other)
+		} else if other, ok := versions[version]; ok && version != "" {
+			r.faultf(m, "spec.version", "%s is also the version in %s", version, other)
+		}
+		names[m.name], versions[version] = m.path, m.path
+	}
+}

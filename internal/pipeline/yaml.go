@@ -1,0 +1,161 @@
+package pipeline
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Bounds on a YAML file. The largest schemas of real operators are some 60
+// levels deep, and hardly any operator uses an alias.
+const (
+	maxYAMLDepth = 256
+	maxYAMLNodes = 1_000_000 // with aliases followed
+	maxYAMLBytes = 64 << 20  // of scalars, with aliases followed
+)
+
+// document is a parsed YAML file.
+type document struct {
+	file File
+	root *yaml.Node // content of the first document; nil when there is none
+	more bool       // whether further documents follow
+}
+
+// parseYAML reads a file that has to be YAML in UTF-8. The error is a text for
+// a Fault.
+func parseYAML(f File) (document, error) {
+	doc := document{file: f}
+	if !utf8.Valid(f.Data) {
+		return doc, errors.New("is not UTF-8 text")
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(f.Data))
+	var first, next yaml.Node
+	if err := dec.Decode(&first); errors.Is(err, io.EOF) {
+		return doc, nil
+	} else if err != nil {
+		return doc, fmt.Errorf("does not parse: %w", err)
+	}
+	if len(first.Content) > 0 {
+		doc.root = first.Content[0]
+	}
+	if err := dec.Decode(&next); err == nil {
+		doc.more = true
+	} else if !errors.Is(err, io.EOF) {
+		return doc, fmt.Errorf("does not parse: %w", err)
+	}
+	var size yamlSize
+	return doc, size.add(doc.root, 0)
+}
+
+// yamlSize adds up what a document becomes once every alias is followed.
+type yamlSize struct{ nodes, bytes int }
+
+func (s *yamlSize) add(n *yaml.Node, depth int) error {
+	if n == nil {
+		return nil
+	}
+	s.nodes++
+	s.bytes += len(n.Value)
+	switch {
+	case depth > maxYAMLDepth:
+		return fmt.Errorf("line %d: more than %d levels deep, or an alias within what it stands for", n.Line, maxYAMLDepth)
+	case s.nodes > maxYAMLNodes || s.bytes > maxYAMLBytes:
+		return errors.New("becomes too large once its aliases are followed")
+	case n.Kind == yaml.AliasNode:
+		return s.add(n.Alias, depth+1)
+	}
+	for _, child := range n.Content {
+		if err := s.add(child, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow returns what an alias stands for, and n itself otherwise.
+func follow(n *yaml.Node) *yaml.Node {
+	for n != nil && n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
+// at walks down mappings by their keys and returns nil where a key is missing
+// or something is not a mapping. Of a key that is there twice the last counts,
+// as it does for every tool that loads operators.
+func at(n *yaml.Node, keys ...string) *yaml.Node {
+	for _, key := range keys {
+		if n = follow(n); n == nil || n.Kind != yaml.MappingNode {
+			return nil
+		}
+		n = value(n, key)
+	}
+	return follow(n)
+}
+
+// value finds a key of a mapping, in it or else in what it merges in.
+func value(mapping *yaml.Node, key string) *yaml.Node {
+	for i := len(mapping.Content) - 2; i >= 0; i -= 2 {
+		if k := follow(mapping.Content[i]); k.Kind == yaml.ScalarNode && k.Value == key && !isMerge(k) {
+			return mapping.Content[i+1]
+		}
+	}
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if !isMerge(mapping.Content[i]) {
+			continue
+		}
+		merged := items(mapping.Content[i+1])
+		if merged == nil {
+			merged = []*yaml.Node{follow(mapping.Content[i+1])}
+		}
+		for _, m := range merged {
+			if m.Kind != yaml.MappingNode {
+				continue
+			}
+			if v := value(m, key); v != nil {
+				return v
+			}
+		}
+	}
+	return nil
+}
+
+func isMerge(key *yaml.Node) bool { return key.Kind == yaml.ScalarNode && key.Tag == "!!merge" }
+
+// items returns the elements of a sequence, aliases followed, and nil for
+// anything else.
+func items(n *yaml.Node) []*yaml.Node {
+	if n = follow(n); n == nil || n.Kind != yaml.SequenceNode {
+		return nil
+	}
+	list := make([]*yaml.Node, len(n.Content))
+	for i, item := range n.Content {
+		list[i] = follow(item)
+	}
+	return list
+}
+
+// text returns a scalar that is a string to every YAML reader. Words that
+// YAML 1.1 reads as booleans are none.
+func text(n *yaml.Node) (string, bool) {
+	if n = follow(n); n == nil || n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		return "", false
+	}
+	if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) == 0 {
+		switch n.Value {
+		case "y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF":
+			return "", false
+		}
+	}
+	return n.Value, true
+}
+
+// textAt is the string at a path of keys, "" when there is none.
+func textAt(n *yaml.Node, keys ...string) string {
+	s, _ := text(at(n, keys...))
+	return s
+}
