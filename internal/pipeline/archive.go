@@ -37,12 +37,15 @@ func unpack(data []byte, limits Limits) ([]File, error) {
 		return nil, err
 	}
 	files := make([]File, 0, len(entries))
-	inflater := flate.NewReader(nil)
+	unpacker, ok := flate.NewReader(nil).(inflater)
+	if !ok {
+		return nil, errors.New("the inflater cannot be used again")
+	}
 	for _, e := range entries {
 		if strings.HasSuffix(e.name, "/") {
 			continue
 		}
-		content, err := e.content(inflater)
+		content, err := e.content(unpacker)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", e.name, err)
 		}
@@ -140,13 +143,19 @@ func checkDeclared(entries []zipEntry, limits Limits) error {
 	return nil
 }
 
+// inflater unpacks one deflate stream after the other.
+type inflater interface {
+	io.Reader
+	flate.Resetter
+}
+
 // content unpacks one entry. Its declared size has been checked against the
 // limits, and not a byte more than that is produced.
-func (e *zipEntry) content(inflater io.ReadCloser) ([]byte, error) {
+func (e *zipEntry) content(unpacker inflater) ([]byte, error) {
 	data := e.packed
 	if e.method == methodDeflated {
 		var err error
-		if data, err = inflate(inflater, e.packed, int(e.size)); err != nil {
+		if data, err = inflate(unpacker, e.packed, int(e.size)); err != nil {
 			return nil, err
 		}
 	}
@@ -159,9 +168,9 @@ func (e *zipEntry) content(inflater io.ReadCloser) ([]byte, error) {
 	return data, nil
 }
 
-func inflate(inflater io.ReadCloser, packed []byte, size int) ([]byte, error) {
+func inflate(unpacker inflater, packed []byte, size int) ([]byte, error) {
 	src := bytes.NewReader(packed)
-	if err := inflater.(flate.Resetter).Reset(src, nil); err != nil {
+	if err := unpacker.Reset(src, nil); err != nil {
 		return nil, err
 	}
 	// A declared size is only a promise: what cannot come out of so few packed
@@ -170,10 +179,10 @@ func inflate(inflater io.ReadCloser, packed []byte, size int) ([]byte, error) {
 		return nil, fmt.Errorf("%d packed bytes cannot hold %d", len(packed), size)
 	}
 	data := make([]byte, size)
-	if _, err := io.ReadFull(inflater, data); err != nil {
+	if _, err := io.ReadFull(unpacker, data); err != nil {
 		return nil, fmt.Errorf("inflate: %w", err)
 	}
-	if _, err := io.ReadFull(inflater, make([]byte, 1)); !errors.Is(err, io.EOF) {
+	if _, err := io.ReadFull(unpacker, make([]byte, 1)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("holds more bytes than its header says")
 	}
 	if src.Len() != 0 {

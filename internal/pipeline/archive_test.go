@@ -16,8 +16,8 @@ import (
 
 // zipOf packs name, content pairs as archive/zip writes them: deflated, with
 // data descriptors.
-func zipOf(t testing.TB, pairs ...string) []byte {
-	t.Helper()
+func zipOf(tb testing.TB, pairs ...string) []byte {
+	tb.Helper()
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf)
 	for i := 0; i < len(pairs); i += 2 {
@@ -26,11 +26,11 @@ func zipOf(t testing.TB, pairs ...string) []byte {
 			_, err = io.WriteString(f, pairs[i+1])
 		}
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return buf.Bytes()
 }
@@ -149,11 +149,11 @@ func sameFiles(a, b []File) bool {
 	return slices.EqualFunc(a, b, func(x, y File) bool { return x.Path == y.Path && bytes.Equal(x.Data, y.Data) })
 }
 
-func stdlibFiles(t testing.TB, data []byte) []File {
-	t.Helper()
+func stdlibFiles(tb testing.TB, data []byte) []File {
+	tb.Helper()
 	r, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	files := []File{}
 	for _, f := range r.File {
@@ -162,11 +162,11 @@ func stdlibFiles(t testing.TB, data []byte) []File {
 		}
 		rc, err := f.Open()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		content, err := io.ReadAll(rc)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		files = append(files, File{Path: f.Name, Data: content})
 	}

@@ -88,9 +88,13 @@ type Error struct {
 	Doubt time.Duration
 }
 
-func (e *Error) Error() string  { return e.err.Error() }
-func (e *Error) Unwrap() error  { return e.err }
-func (e *Error) Class() Class   { return e.class }
+func (e *Error) Error() string { return e.err.Error() }
+func (e *Error) Unwrap() error { return e.err }
+
+// Class is what to do about it.
+func (e *Error) Class() Class { return e.class }
+
+// Reason is its cause.
 func (e *Error) Reason() Reason { return e.reason }
 
 // Retry marks err as Transient with a reason.

@@ -5,8 +5,8 @@ import "path"
 // TargetKind is the form in which an organization publishes.
 type TargetKind string
 
-// The kinds of target.
-const TargetOCI TargetKind = "oci" // one bundle image for each CSV
+// TargetOCI publishes one bundle image for each CSV.
+const TargetOCI TargetKind = "oci"
 
 // Organization is one Quay organization and how builds are published to it.
 type Organization struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Labels of a bundle image that tell which build it was made from, so that an
@@ -38,8 +39,8 @@ func (s Prepare) Do(_ context.Context, o Order) (Release, error) {
 	op, editFaults := before.edited(files, changed)
 	rel.Package, rel.Replacements = op.packageName(), replacements
 
-	found := validate(op, append(faults, editFaults...))
-	rel.Warnings = append(found.warnings, unmatched(replacements)...)
+	found := validate(op, slices.Concat(faults, editFaults))
+	rel.Warnings = slices.Concat(found.warnings, unmatched(replacements))
 	if len(found.faults) > 0 {
 		return rel, Reject(ReasonInvalidManifests, &Invalid{Faults: found.faults})
 	}

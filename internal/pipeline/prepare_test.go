@@ -18,8 +18,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files under testdata")
 
 // folder reads every file below dir, sorted by path.
-func folder(t testing.TB, dir string) []File {
-	t.Helper()
+func folder(tb testing.TB, dir string) []File {
+	tb.Helper()
 	var files []File
 	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -30,16 +30,16 @@ func folder(t testing.TB, dir string) []File {
 		return err
 	})
 	if err != nil || len(files) == 0 {
-		t.Fatalf("%s: %d files, %v", dir, len(files), err)
+		tb.Fatalf("%s: %d files, %v", dir, len(files), err)
 	}
 	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	return files
 }
 
-func orderOf(t testing.TB, files []File) Order {
-	t.Helper()
+func orderOf(tb testing.TB, files []File) Order {
+	tb.Helper()
 	org := sampleOrganizations()[0]
-	org.Rules = []Rule{mustRule(t, "quay.io", "registry.example.com", false)}
+	org.Rules = []Rule{mustRule(tb, "quay.io", "registry.example.com", false)}
 	return Order{Organization: org, Manifests: Manifests{
 		Build: Build{ID: 1873402, NVR: NVR{"gadgets-container", "1.0", "7"}}, Files: files,
 	}}
@@ -100,14 +100,14 @@ func describe(rel Release) string {
 }
 
 func TestPrepareRefuses(t *testing.T) {
-	edit := func(name, old, new string) func([]File) []File {
+	edit := func(name, old, replacement string) func([]File) []File {
 		return func(files []File) []File {
 			for i, f := range files {
 				if f.Path == name {
 					if !strings.Contains(string(f.Data), old) {
 						panic(name + " does not hold " + old)
 					}
-					files[i].Data = []byte(strings.ReplaceAll(string(f.Data), old, new))
+					files[i].Data = []byte(strings.ReplaceAll(string(f.Data), old, replacement))
 				}
 			}
 			return files

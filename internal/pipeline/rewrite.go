@@ -18,28 +18,31 @@ type Rule struct {
 }
 
 // NewRule makes a rule. With isRegexp, old is a regular expression whose ^ and
-// $ match at lines, and new may hold Python's replacement forms. What RE2 does
+// $ match at lines, and replacement may hold Python's replacement forms. What RE2 does
 // not know (look-around, back-references) and a pattern that matches the empty
 // string are errors.
-func NewRule(old, new string, isRegexp bool) (Rule, error) {
+func NewRule(old, replacement string, isRegexp bool) (Rule, error) {
 	if old == "" {
 		return Rule{}, fmt.Errorf("old is empty")
 	}
 	if !isRegexp {
-		return Rule{Old: old, New: new}, nil
+		return Rule{Old: old, New: replacement}, nil
+	}
+	if _, err := regexp.Compile(old); err != nil {
+		return Rule{}, fmt.Errorf("old is not a regular expression that RE2 knows: %w", err)
 	}
 	pattern, err := regexp.Compile("(?m)" + old)
 	if err != nil {
-		return Rule{}, fmt.Errorf("old is not a regular expression that RE2 knows: %w", err)
+		return Rule{}, fmt.Errorf("old: %w", err)
 	}
 	if pattern.MatchString("") {
 		return Rule{}, fmt.Errorf("old %q matches the empty string", old)
 	}
-	t, err := parseTemplate(new, pattern)
+	t, err := parseTemplate(replacement, pattern)
 	if err != nil {
 		return Rule{}, fmt.Errorf("new: %w", err)
 	}
-	return Rule{Old: old, New: new, pattern: pattern, template: t}, nil
+	return Rule{Old: old, New: replacement, pattern: pattern, template: t}, nil
 }
 
 // rewritable tells whether rules apply to a file of this name.

@@ -11,11 +11,11 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-func mustRule(t testing.TB, old, new string, isRegexp bool) Rule {
-	t.Helper()
-	r, err := NewRule(old, new, isRegexp)
+func mustRule(tb testing.TB, old, replacement string, isRegexp bool) Rule {
+	tb.Helper()
+	r, err := NewRule(old, replacement, isRegexp)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r
 }
@@ -234,8 +234,8 @@ func TestRealManifestsRewrite(t *testing.T) {
 func FuzzRewrite(f *testing.F) {
 	f.Add("a: quay.io/x\nb: [quay.io, \"quay.io\"]\nc: |\n  quay.io\n", "quay.io", "x")
 	f.Add("# quay.io\r\na: &x quay.io\r\nb: *x\r\n", "quay.io", "y: z")
-	f.Fuzz(func(t *testing.T, in, old, new string) {
-		rule, err := NewRule(old, new, false)
+	f.Fuzz(func(t *testing.T, in, old, replacement string) {
+		rule, err := NewRule(old, replacement, false)
 		if err != nil || len(in) > 4096 {
 			return
 		}
@@ -244,7 +244,7 @@ func FuzzRewrite(f *testing.F) {
 			return
 		}
 		out, changed, counts := rewriteFiles([]File{before.file}, []Rule{rule})
-		if want := strings.Count(in, old); counts[0].Count != want || string(out[0].Data) != strings.ReplaceAll(in, old, new) {
+		if want := strings.Count(in, old); counts[0].Count != want || string(out[0].Data) != strings.ReplaceAll(in, old, replacement) {
 			t.Fatalf("%d matches make %q, want %d", counts[0].Count, out[0].Data, want)
 		}
 		after, err := parseYAML(out[0])

@@ -47,12 +47,9 @@ func parseEscape(s string, pattern *regexp.Regexp) (part templatePart, rest stri
 		return part, "", errors.New("ends with a backslash")
 	}
 	c, rest := s[0], s[1:]
-	literal := func(text string) (templatePart, string, error) {
-		return templatePart{text: text, group: -1}, rest, nil
-	}
 	const controls, meant = `abfnrtv\`, "\a\b\f\n\r\t\v\\"
 	if i := strings.IndexByte(controls, c); i >= 0 {
-		return literal(meant[i : i+1])
+		return templatePart{text: meant[i : i+1], group: -1}, rest, nil
 	}
 	switch {
 	case c == 'g':
@@ -62,7 +59,7 @@ func parseEscape(s string, pattern *regexp.Regexp) (part templatePart, rest stri
 	case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
 		return part, "", fmt.Errorf(`unknown escape \%c`, c)
 	}
-	return literal(`\` + s[:1])
+	return templatePart{text: `\` + s[:1], group: -1}, rest, nil
 }
 
 // parseNumber reads a group of one or two digits. \0 with up to two more

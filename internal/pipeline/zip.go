@@ -277,7 +277,7 @@ func (e *zipEntry) readLocal(body []byte, packed uint64) (end uint64, err error)
 	same := crc == e.crc && localPacked == packed && localSize == e.size
 	blank := crc == 0 && localPacked == 0 && localSize == 0
 	described := e.flags&flagDescriptor != 0
-	if !same && !(described && blank) {
+	if !same && (!described || !blank) {
 		return 0, errors.New("local and central header differ")
 	}
 	e.packed = rest[start : uint64(start)+packed]
