@@ -1,0 +1,131 @@
+package sandbox
+
+import (
+	"crypto/rand"
+	"io"
+	"log"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// Organization guards the repositories below its name.
+type Organization struct {
+	Name       string
+	Username   string // robot account that may push and pull; "": everybody may
+	Password   string
+	OAuthToken string // for Quay's API; "": nobody may use it
+}
+
+// Registry stands in for Quay: an OCI registry that hands out bearer tokens,
+// and as much of Quay's API as changes visibility. As in Quay a repository is
+// made by the first push to it and is private then. Images live in memory.
+// Organizations that it was not told of are open to everybody, and without any
+// that has a robot it asks for no tokens at all. Its methods are safe for
+// concurrent use.
+type Registry struct {
+	oci           http.Handler
+	organizations []Organization
+	key           []byte // signs tokens
+
+	mu     sync.Mutex
+	public map[string]bool // by repository; no entry: not there
+}
+
+// NewRegistry makes an empty registry.
+func NewRegistry(organizations ...Organization) *Registry {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails, by crypto/rand
+	return &Registry{
+		oci:           registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)),
+		organizations: slices.Clone(organizations), key: key, public: map[string]bool{},
+	}
+}
+
+// IsPublic tells whether a repository, as organization/name, is there and public.
+func (r *Registry) IsPublic(repository string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.public[repository]
+}
+
+// ServeHTTP serves the OCI distribution API at /v2/, its tokens at /v2/auth and
+// Quay's API below /api/v1/.
+func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	switch p := req.URL.Path; {
+	case p == tokenPath:
+		r.serveToken(w, req)
+	case strings.HasPrefix(p, apiPath):
+		r.serveAPI(w, req)
+	case p == "/v2" || strings.HasPrefix(p, "/v2/"):
+		r.serveOCI(w, req)
+	default:
+		http.NotFound(w, req)
+	}
+}
+
+func (r *Registry) serveOCI(w http.ResponseWriter, req *http.Request) {
+	repository, action := repositoryOf(req.URL.Path), actionOf(req.Method)
+	if !r.admits(req, repository, action) {
+		r.challenge(w, req, repository)
+		return
+	}
+	if repository != "" && action == actionPush && req.Method != http.MethodDelete {
+		r.create(repository)
+	}
+	r.oci.ServeHTTP(w, req)
+}
+
+func (r *Registry) create(repository string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.public[repository]; !ok {
+		r.public[repository] = false
+	}
+}
+
+// repositoryOf is the repository that a path of the distribution API is about,
+// "" for a path that is about none.
+func repositoryOf(path string) string {
+	parts := strings.Split(strings.Trim(strings.TrimPrefix(path, "/v2"), "/"), "/")
+	n := len(parts)
+	switch {
+	case n > 2 && slices.Contains([]string{"manifests", "blobs", "tags", "referrers"}, parts[n-2]):
+		return strings.Join(parts[:n-2], "/")
+	case n > 3 && parts[n-3] == "blobs" && parts[n-2] == "uploads":
+		return strings.Join(parts[:n-3], "/")
+	}
+	return ""
+}
+
+const (
+	actionPull = "pull"
+	actionPush = "push"
+)
+
+func actionOf(method string) string {
+	if method == http.MethodGet || method == http.MethodHead {
+		return actionPull
+	}
+	return actionPush
+}
+
+// organization is the one that guards a repository; one without a name when
+// there is none.
+func (r *Registry) organization(repository string) Organization {
+	name, _, _ := strings.Cut(repository, "/")
+	for _, org := range r.organizations {
+		if org.Name == name {
+			return org
+		}
+	}
+	return Organization{}
+}
+
+// guarded tells whether any organization has a robot.
+func (r *Registry) guarded() bool {
+	return slices.ContainsFunc(r.organizations, func(o Organization) bool { return o.Username != "" })
+}
