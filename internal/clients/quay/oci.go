@@ -1,0 +1,180 @@
+package quay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/omps-consumer/omps-consumer/internal/clients"
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+)
+
+// Names that the distribution specification allows.
+var (
+	repositoryName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagName        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+)
+
+const maxRepositoryName = 255
+
+// VisibilitySetter makes a repository public.
+type VisibilitySetter interface {
+	// MakePublic returns what is known of the visibility afterwards, "" for
+	// nothing, with an error whenever that is not public.
+	MakePublic(ctx context.Context, repository string) (pipeline.Visibility, error)
+}
+
+// OCIOptions describe where and how an organization's bundle images go.
+type OCIOptions struct {
+	Registry  string // host[:port]
+	PlainHTTP bool   // no TLS, for a registry on the same machine
+
+	Username string // of a robot account; with no Password: anonymous
+	Password clients.Secret
+
+	// Timeout bounds the push of one bundle with all its requests, and so a
+	// call of Visibility or of Ping.
+	Timeout time.Duration
+	HTTP    *clients.Client
+
+	// Visibility is set when the organization is public.
+	Visibility VisibilitySetter
+}
+
+func (o OCIOptions) validate() error {
+	var faults []error
+	if _, err := name.NewRegistry(o.Registry, name.StrictValidation); err != nil {
+		faults = append(faults, fmt.Errorf("registry: %w", err))
+	}
+	if (o.Username == "") != (o.Password == "") {
+		faults = append(faults, errors.New("a username and a password go together"))
+	}
+	if o.Timeout <= 0 {
+		faults = append(faults, errors.New("timeout must be positive"))
+	}
+	if o.HTTP == nil {
+		faults = append(faults, errors.New("no HTTP client"))
+	}
+	return errors.Join(faults...)
+}
+
+// OCI pushes bundle images with the credentials of one organization. It is
+// safe for concurrent use.
+type OCI struct {
+	registry   name.Registry
+	auth       authn.Authenticator
+	wire       *wire
+	timeout    time.Duration
+	visibility VisibilitySetter
+	logins     logins
+}
+
+var _ pipeline.Pusher = (*OCI)(nil)
+
+// NewOCI checks the options and makes an OCI; it sends nothing.
+func NewOCI(o OCIOptions) (*OCI, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	registry, err := name.NewRegistry(o.Registry, name.StrictValidation)
+	if err != nil {
+		return nil, err
+	}
+	auth := authn.Anonymous
+	if o.Username != "" {
+		auth = authn.FromConfig(authn.AuthConfig{Username: o.Username, Password: o.Password.Reveal()})
+	}
+	return &OCI{
+		registry: registry, auth: auth, wire: newWire(o, registry), timeout: o.Timeout, visibility: o.Visibility,
+	}, nil
+}
+
+// Push makes the image of each bundle and puts it into its repository, in the
+// order of r.Bundles. A tag that already names the image is left as it is, and
+// so is, with a warning, one that names the image of a later build. Of bundles
+// that want the same tag, the last has it. Every tag is read back.
+//
+// The Publication is Repeated when nothing had to be sent. Its Visibility is
+// empty when the organization is not public: nobody has asked. With an error
+// it holds the bundles that were pushed before.
+//
+// Errors: Rejected with ReasonQuayRefused or ReasonInvalidManifests; Transient
+// with ReasonUnauthorized, ReasonQuayUnavailable or ReasonDeadline.
+func (o *OCI) Push(ctx context.Context, r pipeline.Release) (pipeline.Publication, error) {
+	var p pipeline.Publication
+	sent := false
+	for i, b := range r.Bundles {
+		done, err := o.pushBundle(ctx, b, r.Bundles[i+1:])
+		p.Warnings = append(p.Warnings, done.warnings...)
+		if err != nil {
+			return p, classify(ctx, err)
+		}
+		p.Bundles = append(p.Bundles, pipeline.PushedBundle{
+			Version: b.Version, CSV: b.CSV, Repository: b.Repository,
+			Reference: done.reference, Tags: done.tags,
+			Channels: b.Channels, DefaultChannel: b.DefaultChannel,
+		})
+		sent = sent || done.sent
+	}
+	p.Repeated = !sent && len(p.Bundles) > 0
+	if o.visibility != nil {
+		o.makePublic(ctx, &p)
+	}
+	return p, nil
+}
+
+// makePublic sets p.Visibility, and adds one warning when a repository of p is
+// not public afterwards.
+func (o *OCI) makePublic(ctx context.Context, p *pipeline.Publication) {
+	var done []string
+	for _, b := range p.Bundles {
+		if slices.Contains(done, b.Repository) {
+			continue
+		}
+		done = append(done, b.Repository)
+		visibility, err := o.makeOnePublic(ctx, b.Repository)
+		p.Visibility = visibility
+		if err != nil {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("repository %s was not made public: %v", b.Repository, err))
+			return
+		}
+	}
+}
+
+func (o *OCI) makeOnePublic(ctx context.Context, repository string) (pipeline.Visibility, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	return o.visibility.MakePublic(ctx, repository)
+}
+
+// Ping tells whether the registry answers and takes the credentials: GET /v2/,
+// after the login that the registry asks for. Errors are those of Push.
+func (o *OCI) Ping(ctx context.Context) error { return classify(ctx, o.ping(ctx)) }
+
+func (o *OCI) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	rt, err := o.authenticate(ctx)
+	if err != nil {
+		return err
+	}
+	url := o.wire.scheme() + "://" + o.registry.RegistryStr() + "/v2/"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return transport.CheckError(resp, http.StatusOK)
+}

@@ -1,0 +1,124 @@
+package quay
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/omps-consumer/omps-consumer/internal/clients"
+)
+
+// Bounds of what is read and repeated of a registry's error.
+const (
+	maxErrorBody = 64 << 10
+	maxText      = 300
+)
+
+// refusal is an answer of a registry other than the one asked for.
+type refusal struct {
+	*clients.StatusError
+	codes    []string // of the distribution specification, and Quay's own
+	readOnly bool     // Quay is under maintenance
+}
+
+// Unwrap gives the status to those who look for that alone.
+func (r *refusal) Unwrap() error { return r.StatusError }
+
+func (r *refusal) has(code string) bool { return slices.Contains(r.codes, code) }
+
+// quota tells a full organization from refused credentials. Quay answers 403
+// DENIED to both and has no code of its own for the former.
+func (r *refusal) quota() bool {
+	return r.has("DENIED") && strings.Contains(strings.ToLower(r.Message), "quota")
+}
+
+// registryErrors is the body of an error by the distribution specification,
+// with what Quay's endpoints/v2/errors.py adds.
+type registryErrors struct {
+	Errors []struct {
+		Code     string          `json:"code"`
+		Message  string          `json:"message"`
+		Detail   json.RawMessage `json:"detail"`
+		ReadOnly bool            `json:"is_readonly"`
+	} `json:"errors"`
+}
+
+// refused makes a refusal of resp and closes its body.
+func (w *wire) refused(req *http.Request, resp *http.Response) *refusal {
+	text := w.blank(readError(resp), req)
+	resp.Body = io.NopCloser(strings.NewReader(text))
+	r := &refusal{StatusError: w.client.StatusError(resp)}
+
+	var parsed registryErrors
+	if json.Unmarshal([]byte(text), &parsed) != nil || len(parsed.Errors) == 0 {
+		return r
+	}
+	var texts []string
+	for _, e := range parsed.Errors {
+		r.codes = append(r.codes, e.Code)
+		r.readOnly = r.readOnly || e.ReadOnly
+		texts = append(texts, joinText(e.Code, e.Message, detailText(e.Detail)))
+	}
+	// Once more: in JSON a secret may have been spelled another way.
+	r.Message = clients.OneLine(w.blank(strings.Join(texts, "; "), req), maxText)
+	return r
+}
+
+// detailText is what Quay says in the detail of an error, where it is text.
+func detailText(detail json.RawMessage) string {
+	var fields struct{ Message, Reason string }
+	if json.Unmarshal(detail, &fields) != nil {
+		return ""
+	}
+	return joinText(fields.Message, fields.Reason)
+}
+
+func joinText(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ": ")
+}
+
+// withoutSecrets blanks the credentials that a body echoes, in an answer that
+// the library makes its own error of.
+func (w *wire) withoutSecrets(req *http.Request, resp *http.Response) *http.Response {
+	resp.Body = io.NopCloser(strings.NewReader(w.blank(readError(resp), req)))
+	return resp
+}
+
+// readError is as much of the body of an error as is worth reading and has come.
+func readError(resp *http.Response) string {
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	return string(body)
+}
+
+// blank takes our credentials out of text.
+func (w *wire) blank(text string, req *http.Request) string {
+	_, credentials, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	for _, secret := range append([]string{credentials}, w.secrets...) {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	return text
+}
+
+// fromLibrary is the refusal in an error of the library, which has seen only
+// what wire lets through: 401 and 404.
+func fromLibrary(e *transport.Error) *refusal {
+	r := &refusal{StatusError: &clients.StatusError{Code: e.StatusCode}}
+	if e.Request != nil {
+		r.Method = e.Request.Method
+		r.URL = clients.OneLine(e.Request.URL.Scheme+"://"+e.Request.URL.Host+e.Request.URL.Path, maxText)
+	}
+	var texts []string
+	for _, d := range e.Errors {
+		r.codes = append(r.codes, string(d.Code))
+		texts = append(texts, joinText(string(d.Code), d.Message))
+	}
+	r.Message = clients.OneLine(strings.Join(texts, "; "), maxText)
+	return r
+}

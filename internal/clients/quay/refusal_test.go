@@ -1,0 +1,324 @@
+package quay
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+)
+
+// verdict is a class and a reason; the zero value is success.
+type verdict struct {
+	class  pipeline.Class
+	reason pipeline.Reason
+}
+
+var (
+	success      = verdict{}
+	unavailable  = verdict{pipeline.Transient, pipeline.ReasonQuayUnavailable}
+	unauthorized = verdict{pipeline.Transient, pipeline.ReasonUnauthorized}
+	refusedForMe = verdict{pipeline.Rejected, pipeline.ReasonQuayRefused}
+	doubtful     = verdict{pipeline.Transient, pipeline.ReasonQuayRefused}
+)
+
+func verdictOf(err error) verdict {
+	if err == nil {
+		return success
+	}
+	return verdict{pipeline.ClassOf(err), pipeline.ReasonOf(err)}
+}
+
+// plainStatuses is the verdict on each status of a bare answer; what is not
+// listed is unavailable.
+var plainStatuses = map[int]verdict{
+	http.StatusUnauthorized:          unauthorized,
+	http.StatusForbidden:             unauthorized,
+	http.StatusMethodNotAllowed:      refusedForMe,
+	http.StatusConflict:              refusedForMe,
+	http.StatusRequestEntityTooLarge: refusedForMe,
+	http.StatusUnsupportedMediaType:  refusedForMe,
+}
+
+// Every status that net/http knows, and some that it does not, at every step of
+// a push. The body is what quay.io's front end has been seen to send with a 200.
+func TestEveryStatus(t *testing.T) {
+	t.Parallel()
+	exceptions := map[string]map[int]verdict{
+		stepPing:        {200: success, 401: success}, // no login, and one that it does not explain
+		stepHeadTag:     {},                           // 200 without a digest proves nothing, 404 is not what was pushed
+		stepHeadBlob:    {200: success, 404: success},
+		stepStart:       {}, // 202 without a Location
+		stepPatch:       {},
+		stepCommit:      {201: success}, // believed here; the fake does not look at its blobs
+		stepPutManifest: {},             // 201 is not believed: the read-back tells
+	}
+	for step, exception := range exceptions {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			f := newRegistry(t)
+			o := newOCI(t, f, nil)
+			for status := 200; status < 600; status++ {
+				if http.StatusText(status) == "" && status%100 != 99 {
+					continue
+				}
+				want, ok := exception[status]
+				if !ok {
+					want = plainStatuses[status]
+				}
+				if !ok && want == success {
+					want = unavailable
+				}
+				f.failing(step, status, "Healthcheck requested")
+				b := etcd("7", "a")
+				b.Repository = fmt.Sprintf("myorg/status-%d", status)
+				b.Files[0].Data = []byte(b.Repository) // blobs are shared between repositories
+				_, err := o.Push(t.Context(), releaseOf(b))
+				if got := verdictOf(err); got != want {
+					t.Errorf("%s answered by %d: %v, want %v: %v", step, status, got, want, err)
+				}
+			}
+		})
+	}
+}
+
+// Every code of the distribution specification and of Quay, with the status
+// that it comes with.
+func TestEveryCode(t *testing.T) {
+	t.Parallel()
+	f := newRegistry(t)
+	o := newOCI(t, f, nil)
+	for n, test := range []struct {
+		status int
+		body   string
+		want   verdict
+	}{
+		{404, errorsBody("BLOB_UNKNOWN", ""), unavailable},
+		{400, errorsBody("BLOB_UPLOAD_INVALID", ""), unavailable},
+		{404, errorsBody("BLOB_UPLOAD_UNKNOWN", ""), unavailable},
+		{400, errorsBody("BLOB_UPLOAD_UNKNOWN", ""), unavailable},
+		{416, errorsBody("BLOB_UPLOAD_UNKNOWN", ""), unavailable},
+		{400, errorsBody("DIGEST_INVALID", ""), unavailable},
+		{400, errorsBody("MANIFEST_BLOB_UNKNOWN", ""), unavailable},
+		{404, errorsBody("MANIFEST_BLOB_UNKNOWN", ""), unavailable},
+		{400, errorsBody("MANIFEST_INVALID", ""), doubtful},
+		{415, errorsBody("MANIFEST_INVALID", "manifest schema version not supported"), refusedForMe},
+		{404, errorsBody("MANIFEST_UNKNOWN", ""), unavailable},
+		{400, errorsBody("MANIFEST_UNVERIFIED", ""), refusedForMe},
+		{400, errorsBody("NAME_INVALID", "Nested repositories are not supported"), refusedForMe},
+		{404, errorsBody("NAME_UNKNOWN", "repository not found"), unavailable},
+		{400, errorsBody("SIZE_INVALID", ""), unavailable},
+		{400, errorsBody("TAG_INVALID", ""), refusedForMe},
+		{409, errorsBody("TAG_ALREADY_EXISTS", ""), refusedForMe},
+		{409, errorsBody("TAG_IMMUTABLE", ""), refusedForMe},
+		{404, errorsBody("TAG_EXPIRED", ""), unavailable},
+		{401, errorsBody("UNAUTHORIZED", ""), unauthorized},
+		{403, errorsBody("UNAUTHORIZED", ""), unauthorized},
+		{403, errorsBody("DENIED", "requested access to the resource is denied"), unauthorized},
+		{403, errorsBody("DENIED", "Quota has been exceed on namespace"), refusedForMe},
+		{403, errorsBody("UNKNOWN", "quota"), unauthorized},
+		{405, errorsBody("DENIED", "This namespace is disabled. Please contact your system administrator."), refusedForMe},
+		{405, `{"errors":[{"code":"DENIED","message":"System is currently read-only.","detail":{},"is_readonly":true}]}`, unavailable},
+		{405, errorsBody("METHOD NOT ALLOWED", "Pushes to the registry are currently disabled."), unavailable},
+		{405, errorsBody("UNSUPPORTED", "This repository is for managing application and not container images."), refusedForMe},
+		{400, errorsBody("UNSUPPORTED", ""), refusedForMe},
+		{400, errorsBody("INVALID_REQUEST", ""), unavailable},
+		{413, errorsBody("BLOB_UPLOAD_INVALID", "Uploaded blob is larger than allowed"), refusedForMe},
+		{429, errorsBody("TOOMANYREQUESTS", ""), unavailable},
+		{500, errorsBody("UNKNOWN", ""), unavailable},
+		{503, errorsBody("UNAVAILABLE", ""), unavailable},
+		{400, `{"errors":[]}`, unavailable},
+		{400, `{"errors":{"code":"MANIFEST_INVALID"}}`, unavailable},
+		{400, `{"errors":[{"code":"UNKNOWN"},{"code":"TAG_INVALID"}]}`, refusedForMe},
+		{400, `not JSON`, unavailable},
+		{500, errorsBody("MANIFEST_INVALID", ""), unavailable},
+	} {
+		for i, step := range []string{stepPatch, stepPutManifest} {
+			f.failing(step, test.status, test.body)
+			_, err := o.Push(t.Context(), releaseOf(etcd(fmt.Sprint(n, "0", i), "a")))
+			if got := verdictOf(err); got != test.want {
+				t.Errorf("%s answered by %d %s: %v, want %v: %v", step, test.status, test.body, got, test.want, err)
+			}
+			if _, ok := pipeline.DoubtOf(err); ok != (test.want == doubtful) {
+				t.Errorf("%s answered by %d %s: doubtful is %v", step, test.status, test.body, ok)
+			}
+		}
+	}
+}
+
+func TestRefusalSays(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		body string
+		want string
+	}{
+		"code and message": {errorsBody("TAG_INVALID", "manifest tag did not match URI"), ": 400 Bad Request: TAG_INVALID: manifest tag did not match URI"},
+		"detail":           {`{"errors":[{"code":"MANIFEST_INVALID","message":"manifest invalid","detail":{"message":"no layers"}}]}`, "MANIFEST_INVALID: manifest invalid: no layers"},
+		"several":          {`{"errors":[{"code":"A"},{"code":"B","message":"b","detail":["x"]}]}`, ": 400 Bad Request: A; B: b"},
+		"nothing":          {``, ": 400 Bad Request"},
+		"markup":           {`<html><body>oops</body></html>`, ": 400 Bad Request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newRegistry(t)
+			f.failing(stepPutManifest, http.StatusBadRequest, test.body)
+			_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
+			if err == nil || !strings.HasSuffix(err.Error(), test.want) {
+				t.Errorf("error is %v, want …%s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestRefusalIsBounded(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("large and\n\x1b[31m", 100_000)
+	for _, body := range []string{long, errorsBody("DENIED", long), errorsBody(long, "")} {
+		for step, status := range map[string]int{stepPing: 403, stepHeadTag: 401, stepStart: 401, stepPatch: 500, stepPutManifest: 403} {
+			f := newRegistry(t)
+			f.failing(step, status, body)
+			_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
+			if err == nil || len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\n\x1b") {
+				t.Errorf("%s: error is %.2000q", step, fmt.Sprint(err))
+			}
+		}
+	}
+}
+
+func TestRetryAfterIsKept(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]time.Duration{
+		"": 0, "120": 2 * time.Minute, "99999999": 15 * time.Minute, "soon": 0, "-5": 0,
+	} {
+		f := newRegistry(t)
+		f.setFault(func(step string, w http.ResponseWriter, _ *http.Request) bool {
+			if step != stepPatch {
+				return false
+			}
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+			return true
+		})
+		_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
+		wantError(t, err, pipeline.Transient, pipeline.ReasonQuayUnavailable)
+		if got := pipeline.AfterOf(err); got != want {
+			t.Errorf("Retry-After %q waits %s, want %s", header, got, want)
+		}
+	}
+}
+
+// What the registry says it has must be what was sent.
+func TestDigestHeaderIsCompared(t *testing.T) {
+	t.Parallel()
+	const other = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	for _, step := range []string{stepHeadBlob, stepCommit, stepPutManifest} {
+		f := newRegistry(t)
+		f.setFault(func(s string, w http.ResponseWriter, r *http.Request) bool {
+			if s != step {
+				return false
+			}
+			status := http.StatusCreated
+			if s == stepHeadBlob {
+				status = http.StatusOK
+			}
+			w.Header().Set("Docker-Content-Digest", other)
+			w.WriteHeader(status)
+			return true
+		})
+		_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
+		wantError(t, err, pipeline.Transient, pipeline.ReasonQuayUnavailable)
+		if !strings.Contains(err.Error(), "registry has "+other+", not sha256:") {
+			t.Errorf("%s: error is %v", step, err)
+		}
+	}
+}
+
+// A front end that says 200 to "is the blob there?" does not make it so.
+func TestBlobIsSentUnlessProvenThere(t *testing.T) {
+	t.Parallel()
+	f := newRegistry(t)
+	f.failing(stepHeadBlob, http.StatusOK, "Healthcheck requested")
+	mustPush(t, newOCI(t, f, nil), etcd("7", "a"))
+	if n := count(f.taken(), stepCommit); n != 2 {
+		t.Errorf("%d blobs were sent", n)
+	}
+}
+
+func TestNoSecretInErrors(t *testing.T) {
+	t.Parallel()
+	echo := func(r *http.Request) []string {
+		auth := r.Header.Get("Authorization")
+		_, credentials, _ := strings.Cut(auth, " ")
+		all := fmt.Sprint(auth, " ", credentials, " ", password, " ", basicHeader())
+		return []string{
+			all, errorsBody("DENIED", all), errorsBody(all, ""), `{"message":"` + all + `"}`,
+			`{"errors":[{"code":"A","detail":{"message":"` + all + `","reason":"` + all + `"}}]}`,
+			`{"token":"","text":"` + all + `"}`, `{"refresh_token":"` + all + `"}`, `{"token":` + all,
+		}
+	}
+	steps := []string{stepPing, stepToken, stepHeadTag, stepHeadBlob, stepStart, stepPatch, stepCommit, stepPutManifest}
+	for _, step := range steps {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			f := newRegistry(t)
+			k := withTokens(f)
+			o := newOCI(t, f, nil)
+			for _, status := range []int{200, 302, 400, 401, 403, 404, 500} {
+				for i := range echo(httptest.NewRequest(http.MethodGet, "/", nil)) {
+					f.setFault(func(s string, w http.ResponseWriter, r *http.Request) bool {
+						if s != step || s != stepPing && s != stepToken && r.Header.Get("Authorization") == "" {
+							return k.guard(s, w, r)
+						}
+						w.Header().Set("Content-Type", "text/plain")
+						w.Header().Set("Location", f.URL+"/elsewhere?secret="+password)
+						w.WriteHeader(status)
+						_, _ = io.WriteString(w, echo(r)[i])
+						return true
+					})
+					b := etcd("7", "a")
+					b.Repository = fmt.Sprintf("myorg/etcd-%d-%d", status, i)
+					b.Files[0].Data = []byte(b.Repository)
+					p, err := o.Push(t.Context(), releaseOf(b))
+					wantNoSecret(t, fmt.Sprint(err), strings.Join(p.Warnings, " "))
+					if t.Failed() {
+						t.Fatalf("with status %d and body %d", status, i)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestNoSecretInNetworkErrors(t *testing.T) {
+	t.Parallel()
+	f := newRegistry(t)
+	o := newOCI(t, f, nil)
+	f.Close()
+	_, err := o.Push(t.Context(), releaseOf(etcd("7", "a")))
+	wantError(t, err, pipeline.Transient, pipeline.ReasonQuayUnavailable)
+	wantNoSecret(t, err.Error())
+}
+
+// A connection that breaks in the middle of an upload ends the try: what is to
+// be done about it is decided above.
+func TestBrokenUploadIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	f := newRegistry(t)
+	k := withTokens(f)
+	f.setFault(func(s string, w http.ResponseWriter, r *http.Request) bool {
+		if s == stepPatch {
+			panic(http.ErrAbortHandler)
+		}
+		return k.guard(s, w, r)
+	})
+	_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
+	wantError(t, err, pipeline.Transient, pipeline.ReasonQuayUnavailable)
+	wantNoSecret(t, err.Error())
+	if n := count(f.taken(), stepPatch); n > 2 {
+		t.Errorf("two blobs were sent %d times", n)
+	}
+}
