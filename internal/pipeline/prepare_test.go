@@ -135,6 +135,7 @@ func TestPrepareRefuses(t *testing.T) {
 		{"not UTF-8", "flat-one", add("z.yaml", "a: \xff"), ReasonInvalidManifests, "z.yaml: is not UTF-8"},
 		{"two documents", "flat-one", add("z.yaml", "a: b\n---\nc: d\n"), ReasonInvalidManifests, "more than one document"},
 		{"an alias bomb", "flat-one", add("z.yaml", bomb()), ReasonInvalidManifests, "too large once its aliases"},
+		{"a million items", "flat-one", add("z.yaml", "["+strings.Repeat("a,", 1_000_001)+"]"), ReasonInvalidManifests, "too many lines and items"},
 		{"two packages", "flat-one", add("z.yaml", "packageName: z\n"), ReasonInvalidManifests, "second package manifest"},
 		{"package name is a path", "flat-one", edit("gadgets.package.yaml", "gadgets\n", "../evil\n"), ReasonInvalidManifests, "cannot be a repository's name"},
 		{"package name is empty", "flat-one", edit("gadgets.package.yaml", "packageName: gadgets", `packageName: ""`), ReasonInvalidManifests, "packageName: is empty"},

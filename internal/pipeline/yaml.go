@@ -32,6 +32,11 @@ func parseYAML(f File) (document, error) {
 	if !utf8.Valid(f.Data) {
 		return doc, errors.New("is not UTF-8 text")
 	}
+	// Every node but the first of a collection follows a line end or a comma:
+	// counting them is a thousand times faster than parsing.
+	if n := bytes.Count(f.Data, []byte("\n")) + bytes.Count(f.Data, []byte(",")); n > maxYAMLNodes {
+		return doc, fmt.Errorf("has too many lines and items: %d, more than %d", n, maxYAMLNodes)
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(f.Data))
 	var first, next yaml.Node
 	if err := dec.Decode(&first); errors.Is(err, io.EOF) {
