@@ -15,7 +15,6 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-
 // labelExpires makes Quay delete the tag after the time it names. A release
 // that removes itself from the registry is never meant.
 const labelExpires = "quay.expires-after"

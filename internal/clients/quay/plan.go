@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/omps-consumer/omps-consumer/internal/clients"
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
 // maxConfig bounds an image config that is read for its labels. One beyond it

@@ -243,8 +243,8 @@ func etcd(build string, tags ...string) pipeline.Bundle {
 		},
 		Labels: map[string]string{
 			"operators.operatorframework.io.bundle.package.v1": "etcd",
-			pipeline.LabelBuildID:  build,
-			pipeline.LabelBuildNVR: "etcd-operator-container-1.0-" + build,
+			pipeline.LabelBuildID:                              build,
+			pipeline.LabelBuildNVR:                             "etcd-operator-container-1.0-" + build,
 		},
 	}
 }
