@@ -1,0 +1,198 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+)
+
+// ResultData is the data of a result event, as schemas/result.v1.json has it.
+type ResultData struct {
+	NVR          string              `json:"nvr,omitempty"`
+	BuildID      int64               `json:"build_id,omitempty"`
+	Organization string              `json:"organization,omitempty"`
+	Package      string              `json:"package,omitempty"`
+	Outcome      pipeline.Outcome    `json:"outcome"`
+	Target       pipeline.TargetKind `json:"target,omitempty"`
+
+	Bundles []pipeline.PushedBundle `json:"bundles,omitempty"` // target oci
+	Release *ReleaseData            `json:"release,omitempty"` // target app-registry
+
+	Files        []string               `json:"files,omitempty"`
+	Replacements []pipeline.Replacement `json:"replacements,omitempty"`
+	Archive      *ArchiveData           `json:"archive,omitempty"`
+	Decision     *pipeline.Decision     `json:"decision,omitempty"` // nil: no gate was asked
+	Error        *ErrorData             `json:"error,omitempty"`    // nil: published or deleted
+
+	Repeated   bool                `json:"repeated"`
+	Visibility pipeline.Visibility `json:"visibility,omitempty"`
+	Warnings   []string            `json:"warnings,omitempty"`
+
+	Tries       uint64                       `json:"tries"`
+	DurationsMS map[pipeline.StageName]int64 `json:"durations_ms"`
+	Trigger     TriggerData                  `json:"trigger"`
+}
+
+// ReleaseData is a release of an app registry.
+type ReleaseData struct {
+	Version string `json:"version"`
+	Digest  string `json:"digest,omitempty"`
+}
+
+// ArchiveData is the archive that a result comes from.
+type ArchiveData struct {
+	Name     string `json:"name"`
+	Checksum string `json:"checksum,omitempty"` // md5:…, sha1:… or sha256:…
+	Bytes    int64  `json:"bytes,omitempty"`
+}
+
+// ErrorData says why nothing was published.
+type ErrorData struct {
+	Reason  pipeline.Reason    `json:"reason"`
+	Message string             `json:"message"`
+	Stage   pipeline.StageName `json:"stage,omitempty"`
+	Faults  []string           `json:"faults,omitempty"`
+}
+
+// TriggerData is the identity of the event that asked.
+type TriggerData struct {
+	ID     string `json:"id"`
+	Source string `json:"source"`
+	Type   string `json:"type"`
+}
+
+// DataOf reads the data of a result event. Any other event is an error.
+func DataOf(e event.Event) (ResultData, error) {
+	switch e.Type() {
+	case TypePublished, TypeRejected, TypeFailed, TypeWaiting, TypeDeleted:
+	default:
+		return ResultData{}, fmt.Errorf("event type %q is no result", cut(e.Type(), 200))
+	}
+	var d ResultData
+	if err := json.Unmarshal(e.DataEncoded, &d); err != nil {
+		return ResultData{}, fmt.Errorf("data of result %s: %w", e.ID(), err)
+	}
+	return d, nil
+}
+
+// Bounds of what a result repeats from outside, in bytes or entries. Together,
+// and as JSON, they stay below the 1 MiB that a server takes.
+const (
+	maxMessage = 4 << 10
+	maxText    = 1 << 10
+	maxWord    = 256
+	maxTexts   = 64
+	maxFiles   = 128 << 10 // all names as JSON
+)
+
+// newResultData puts together what is known of a result.
+func newResultData(in ResultInput) ResultData {
+	res := in.Result
+	d := ResultData{
+		NVR: res.NVR.String(), BuildID: res.BuildID, Organization: res.Organization, Package: res.Package,
+		Outcome: in.Outcome, Target: res.Target,
+		Bundles: bundlesOf(res.Publication.Bundles), Replacements: res.Replacements,
+		Archive: archiveOf(res), Decision: decisionOf(res.Decision),
+		Repeated: res.Publication.Repeated, Visibility: res.Publication.Visibility,
+		Tries: in.Tries, DurationsMS: make(map[pipeline.StageName]int64, len(res.Durations)),
+		Trigger: TriggerData{ID: res.Trigger.ID, Source: res.Trigger.Source, Type: res.Trigger.Type},
+	}
+	for stage, took := range res.Durations {
+		d.DurationsMS[stage] = max(0, took.Milliseconds())
+	}
+	warnings := append(append([]string(nil), res.Warnings...), res.Publication.Warnings...)
+	var left int
+	if d.Files, left = boundedFiles(res.Files); left > 0 {
+		warnings = append([]string{fmt.Sprintf("%d more files are left out", left)}, warnings...)
+	}
+	d.Warnings = boundedTexts(warnings)
+	if res.Err != nil {
+		d.Error = &ErrorData{
+			Reason: pipeline.ReasonOf(res.Err), Message: bounded(res.Err.Error(), maxMessage),
+			Stage: pipeline.StageOf(res.Err), Faults: boundedTexts(pipeline.FaultsOf(res.Err)),
+		}
+	}
+	return d
+}
+
+// bundlesOf makes empty lists of absent ones: whoever reads a result may go
+// through them without asking.
+func bundlesOf(pushed []pipeline.PushedBundle) []pipeline.PushedBundle {
+	bundles := make([]pipeline.PushedBundle, len(pushed))
+	for i, b := range pushed {
+		b.Tags = append([]string{}, b.Tags...)
+		b.Channels = append([]string{}, b.Channels...)
+		bundles[i] = b
+	}
+	return bundles
+}
+
+func archiveOf(res pipeline.Result) *ArchiveData {
+	if res.Archive.Name == "" {
+		return nil
+	}
+	size := res.ArchiveBytes
+	if size == 0 {
+		size = max(0, res.Archive.Size)
+	}
+	return &ArchiveData{Name: res.Archive.Name, Checksum: res.Archive.Checksum.String(), Bytes: size}
+}
+
+func decisionOf(d *pipeline.Decision) *pipeline.Decision {
+	if d == nil {
+		return nil
+	}
+	own := pipeline.Decision{
+		Satisfied: d.Satisfied, Summary: bounded(d.Summary, maxText), Policies: boundedTexts(d.Policies),
+	}
+	for _, r := range d.Unsatisfied[:min(len(d.Unsatisfied), maxTexts)] {
+		own.Unsatisfied = append(own.Unsatisfied, pipeline.Requirement{
+			Type: bounded(r.Type, maxWord), Testcase: bounded(r.Testcase, maxWord),
+			ResultID: r.ResultID, Details: bounded(r.Details, maxText),
+		})
+	}
+	return &own
+}
+
+// bounded is s as valid UTF-8 of at most n bytes, and "…" where it was longer.
+// Control characters but line breaks become blanks: JSON makes six of each.
+func bounded(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	if len(s) <= n {
+		return s
+	}
+	return cut(s, n) + "…"
+}
+
+func boundedTexts(texts []string) []string {
+	var out []string
+	for i, text := range texts {
+		if i == maxTexts {
+			return append(out, fmt.Sprintf("and %d more", len(texts)-maxTexts))
+		}
+		out = append(out, bounded(text, maxText))
+	}
+	return out
+}
+
+// boundedFiles are the first names that fit, and how many do not.
+func boundedFiles(names []string) (fit []string, left int) {
+	size := 0
+	for i, name := range names {
+		encoded, err := encodeJSON(name)
+		if size += len(encoded) + len(","); err != nil || size > maxFiles {
+			return names[:i], len(names) - i
+		}
+	}
+	return names, 0
+}

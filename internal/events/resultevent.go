@@ -1,0 +1,123 @@
+package events
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
+
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+)
+
+// The extensions of a result event, by the CloudEvents documents on
+// correlation and on distributed tracing.
+const (
+	extCorrelation = "correlationid" // the id of the first trigger
+	extCausation   = "causationid"   // the id of this trigger
+	extTraceParent = "traceparent"
+	extTraceState  = "tracestate"
+)
+
+// ResultInput is what a result event is made of.
+type ResultInput struct {
+	Result  pipeline.Result
+	Outcome pipeline.Outcome
+	Tries   uint64      // how often the trigger was delivered
+	Cause   event.Event // the trigger
+	Source  string      // of results, from the configuration
+	Time    time.Time
+}
+
+// newResultEvent makes the event that tells of a result, and its subject. Its
+// id depends on what it tells and not on when: the same build announced twice
+// has one result, whoever asks has an answer of their own.
+func newResultEvent(in ResultInput) (e event.Event, subject string, err error) {
+	eventType, err := resultType(in.Outcome)
+	if err != nil {
+		return event.Event{}, "", err
+	}
+	if published := in.Outcome == pipeline.OutcomePublished; published != (in.Result.Err == nil) {
+		return event.Event{}, "", fmt.Errorf("outcome %s with error %v", in.Outcome, in.Result.Err)
+	}
+	e, err = newEvent(head{
+		eventType: eventType, source: in.Source, id: resultID(in),
+		subject: in.Result.NVR.String(), time: in.Time,
+	}, newResultData(in))
+	if err != nil {
+		return event.Event{}, "", err
+	}
+	for name, value := range passedOn(in) {
+		if value != "" {
+			e.SetExtension(name, value)
+		}
+	}
+	return e, ResultSubject(in.Outcome, in.Result.Organization, in.Result.Package), e.Validate()
+}
+
+func resultType(outcome pipeline.Outcome) (string, error) {
+	switch outcome {
+	case pipeline.OutcomePublished:
+		return TypePublished, nil
+	case pipeline.OutcomeRejected:
+		return TypeRejected, nil
+	case pipeline.OutcomeFailed:
+		return TypeFailed, nil
+	case pipeline.OutcomeWaiting:
+		return TypeWaiting, nil
+	}
+	return "", fmt.Errorf("outcome %q has no event", outcome)
+}
+
+func passedOn(in ResultInput) map[string]string {
+	cause := in.Result.Trigger.ID
+	correlation := extension(in.Cause, extCorrelation)
+	if correlation == "" {
+		correlation = cause
+	}
+	return map[string]string{
+		extCausation: cause, extCorrelation: correlation,
+		extTraceParent: extension(in.Cause, extTraceParent),
+		extTraceState:  extension(in.Cause, extTraceState),
+	}
+}
+
+// extension is the text of an extension attribute, "" where there is none.
+func extension(e event.Event, name string) string {
+	if e.Context == nil {
+		return ""
+	}
+	text, err := types.Format(e.Extensions()[name])
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// resultID is what repeats of one result have in common.
+func resultID(in ResultInput) string {
+	res := in.Result
+	if res.Trigger.Kind == pipeline.PushRequested {
+		return digest("request", res.Trigger.Source, res.Trigger.ID, res.Organization, string(in.Outcome))
+	}
+	build := res.NVR.String()
+	if build == "" {
+		build = strconv.FormatInt(res.BuildID, 10)
+	}
+	return digest("build", res.Organization, build, res.Archive.Checksum.String(), string(in.Outcome))
+}
+
+// digest is 128 bits of a SHA-256 in hexadecimal. Each part goes in behind its
+// length, so that no two lists of parts read alike.
+func digest(parts ...string) string {
+	h := sha256.New()
+	for _, part := range parts {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		h.Write([]byte(part))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}

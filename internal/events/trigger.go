@@ -1,0 +1,210 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+	"github.com/omps-consumer/omps-consumer/schemas"
+)
+
+// Reader reads triggers out of events. It needs all its fields.
+type Reader struct {
+	Organizations []string // the configured names; no two have the same SubjectToken
+	Schemas       *schemas.Set
+}
+
+// Trigger reads what e asks for. Its errors are
+//
+//   - Ignored: a type that is not ours on a subject that is not ours either,
+//     and a build that says itself that nobody wants it;
+//   - Malformed: a type that is not ours where only our input belongs, data
+//     that its schema refuses or that contradicts itself, a request whose
+//     organization is not that of its subject;
+//   - Rejected: a request for what cannot be done. The Trigger beside it says
+//     whom to answer.
+//
+// A build is named by the data or, where that names none, by the event's
+// subject attribute, which then has to be an NVR.
+func (r Reader) Trigger(subject string, e event.Event) (pipeline.Trigger, error) {
+	t := pipeline.Trigger{ID: e.ID(), Source: e.Source(), Type: e.Type()}
+	switch kindOf(subject, t.Type) {
+	case KindAnnouncement:
+		return r.announced(t, e)
+	case KindRequest:
+		t.Kind = pipeline.PushRequested
+		return r.requested(subject, t, e)
+	}
+	return t, unknownType(subject, t.Type)
+}
+
+func unknownType(subject, eventType string) error {
+	err := fmt.Errorf("event type %q on %s", cut(eventType, 200), subject)
+	if ownSubject(subject) {
+		return pipeline.Malform(pipeline.ReasonUnknownType, err)
+	}
+	return pipeline.Ignore(pipeline.ReasonUnknownType, err)
+}
+
+func (r Reader) announced(t pipeline.Trigger, e event.Event) (pipeline.Trigger, error) {
+	data, err := dataOf(e)
+	if err != nil {
+		return t, err
+	}
+	a, readErr := readAnnouncement(recordOf(data), t.Type == TypeBuildPromoted)
+	if readErr == nil {
+		if err := a.unwanted(); err != nil {
+			return t, err
+		}
+	}
+	if err := r.check(t.Type, data, a.names() || readErr != nil, e); err != nil {
+		return t, err
+	}
+	if readErr != nil {
+		return t, pipeline.Malform(pipeline.ReasonInvalidEvent, readErr)
+	}
+	t.NVR, t.BuildID = a.NVR, a.BuildID
+	return named(t, e)
+}
+
+// unwanted tells why no organization whatever would want this build.
+func (a announcement) unwanted() error {
+	if a.Attribute != "" && a.Attribute != "state" {
+		return pipeline.Ignore(pipeline.ReasonUnknownType, fmt.Errorf("change of a build's %q", cut(a.Attribute, 100)))
+	}
+	claim := a.Claim
+	claim.Package = ""
+	anybody := pipeline.Lookup{Organizations: []pipeline.Organization{{Match: []string{"*"}}}}
+	_, err := anybody.Concerns(claim)
+	return err
+}
+
+func (r Reader) requested(subject string, t pipeline.Trigger, e event.Event) (pipeline.Trigger, error) {
+	data, err := dataOf(e)
+	if err != nil {
+		return t, err
+	}
+	t.Organization, err = r.organization(subject, t.Type, data.member("organization").text())
+	if err != nil {
+		return t, err
+	}
+	if t.Type == TypeDeleteRequested {
+		if err := r.check(t.Type, data, true, e); err != nil {
+			return t, err
+		}
+		return t, pipeline.Reject(pipeline.ReasonNotSupported, errors.New("deleting is not supported by this version"))
+	}
+	return r.pushRequested(t, data, e)
+}
+
+// pushRequested reads a request's data. Its version is that to publish as, not
+// the build's.
+func (r Reader) pushRequested(t pipeline.Trigger, data raw, e event.Event) (pipeline.Trigger, error) {
+	build := &record{nvr: data.member("nvr"), buildID: data.member("build_id")}
+	archive := data.member("archive").given()
+	if err := r.check(t.Type, data, build.nvr.given() || build.buildID.given() || archive, e); err != nil {
+		return t, err
+	}
+	var err error
+	if t.NVR, err = build.readNVR(); err == nil {
+		t.BuildID, err = build.readID(false)
+	}
+	if err != nil {
+		return t, pipeline.Malform(pipeline.ReasonInvalidEvent, err)
+	}
+	t.Repository, t.Version = data.member("repository").text(), data.member("version").text()
+	t.Force = data.member("force") == "true"
+	if archive {
+		return t, pipeline.Reject(pipeline.ReasonNotSupported, errors.New("an archive by hand is not supported by this version"))
+	}
+	return named(t, e)
+}
+
+// organization is the configured one whose token a request's subject ends
+// with. The subject alone decides, since it is what NATS permissions guard:
+// another one in the data is an error. Where none is configured it is what the
+// request says, so that whoever asks hears so.
+func (r Reader) organization(subject, eventType, inData string) (string, error) {
+	prefix := SubjectPushRequest
+	if eventType == TypeDeleteRequested {
+		prefix = SubjectDeleteRequest
+	}
+	token, ok := strings.CutPrefix(subject, prefix+".")
+	if !ok || token == "" || strings.Contains(token, ".") {
+		return "", pipeline.Malform(pipeline.ReasonInvalidEvent,
+			fmt.Errorf("event type %s is taken on %s.ORGANIZATION, not on %s", eventType, prefix, subject))
+	}
+	organization := token
+	if inData != "" && SubjectToken(inData) == token {
+		organization = inData
+	}
+	for _, name := range r.Organizations {
+		if SubjectToken(name) == token {
+			organization = name
+		}
+	}
+	if inData != "" && inData != organization {
+		return "", pipeline.Malform(pipeline.ReasonInvalidEvent,
+			fmt.Errorf("organization %q in a request to %q on %s", cut(inData, 100), organization, subject))
+	}
+	return organization, nil
+}
+
+// dataOf is the data of an event as a JSON object, whatever its content type
+// says. No data at all is an empty object.
+func dataOf(e event.Event) (raw, error) {
+	if len(e.DataEncoded) == 0 {
+		return "{}", nil
+	}
+	data, err := parseObject(e.DataEncoded)
+	if err != nil {
+		return data, pipeline.Malform(pipeline.ReasonInvalidEvent, fmt.Errorf("data: %w", err))
+	}
+	return data, nil
+}
+
+// check holds data against the schema of its type. Data that names no build
+// is checked as if it held the NVR in the event's subject.
+func (r Reader) check(eventType string, data raw, names bool, e event.Event) error {
+	document := []byte(data)
+	if nvr, err := pipeline.ParseNVR(e.Subject()); !names && err == nil {
+		document = withNVR(document, nvr)
+	}
+	if err := r.Schemas.Validate(eventType, document); err != nil {
+		return pipeline.Malform(pipeline.ReasonInvalidEvent, fmt.Errorf("data: %w", err))
+	}
+	return nil
+}
+
+// withNVR adds a member to a JSON object.
+func withNVR(object []byte, nvr pipeline.NVR) []byte {
+	name, err := json.Marshal(nvr.String())
+	if err != nil {
+		return object
+	}
+	rest := bytes.TrimSpace(object[1:])
+	comma := ","
+	if len(rest) == 1 {
+		comma = ""
+	}
+	return fmt.Appendf(nil, `{"nvr":%s%s%s`, name, comma, rest)
+}
+
+// named takes the build from the event's subject where the data names none.
+func named(t pipeline.Trigger, e event.Event) (pipeline.Trigger, error) {
+	if !t.NVR.IsZero() || t.BuildID != 0 {
+		return t, nil
+	}
+	nvr, err := pipeline.ParseNVR(e.Subject())
+	if err != nil {
+		return t, pipeline.Malform(pipeline.ReasonInvalidEvent,
+			errors.New("names no build: data needs nvr, build_id, or name, version and release"))
+	}
+	t.NVR = nvr
+	return t, nil
+}

@@ -1,0 +1,235 @@
+package events
+
+import (
+	"errors"
+	"time"
+
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+)
+
+// Action is how a delivery is settled.
+type Action uint8
+
+// The actions. The zero value gives the delivery back, so that a forgotten
+// one loses nothing.
+const (
+	ActionNak Action = iota // again, after Verdict.Delay
+	ActionAck
+	ActionDoubleAck // ack, and wait for the server to confirm it
+	ActionTerm      // never again: a dead letter holds it
+)
+
+func (a Action) String() string {
+	return [...]string{"nak", "ack", "double-ack", "term"}[a]
+}
+
+// Two more words beside the pipeline's outcomes, for what has no result event.
+const (
+	outcomeRetried   pipeline.Outcome = "retried"
+	outcomeMalformed pipeline.Outcome = "malformed"
+)
+
+// Policy is how long a delivery may go on, and when it is looked at again.
+type Policy struct {
+	MaxAge   time.Duration   // since the message was stored; older ones fail
+	MaxTries uint64          // deliveries of one message; against crash loops
+	Recheck  time.Duration   // until a waiting build is looked at again
+	Delays   []time.Duration // after the first, second, … failed try; the last one repeats
+}
+
+// DefaultPolicy is that of the configuration's defaults.
+func DefaultPolicy() Policy {
+	return Policy{
+		MaxAge: 24 * time.Hour, MaxTries: 500, Recheck: 5 * time.Minute,
+		Delays: []time.Duration{
+			time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second,
+			time.Minute, 2 * time.Minute, 5 * time.Minute,
+		},
+	}
+}
+
+const (
+	// fairTries is how often a delivery is looked at before its age alone can
+	// end it, so that an outage of the service does not fail what nobody saw.
+	fairTries = 3
+	// maxAfter caps the wait that an error asks for: a Retry-After comes from
+	// outside.
+	maxAfter = 15 * time.Minute
+	// spread is the part of a delay that jitter moves it by, either way.
+	spread = 0.2
+)
+
+var errNoResult = errors.New("the run gave no result")
+
+// Answer is one result and the outcome that its event has.
+type Answer struct {
+	Result  pipeline.Result
+	Outcome pipeline.Outcome
+}
+
+// Verdict is what to do about one delivery: publish the answers, then the dead
+// letter, then settle.
+type Verdict struct {
+	Action     Action
+	Delay      time.Duration // of a nak
+	Answers    []Answer
+	DeadLetter bool
+
+	// Outcome and Reason name the verdict in metrics and logs; Err is the error
+	// behind them, nil when published.
+	Outcome pipeline.Outcome
+	Reason  pipeline.Reason
+	Err     error
+}
+
+// Judge decides about a delivery from what its run did for each organization.
+// tries counts this delivery, age is that of the message; jitter lies in
+// [-1, 1]. It is pure.
+//
+// What is final is answered at once. While anything is still to be tried again
+// the delivery is given back, and the answers repeat with the same ids.
+func Judge(results []pipeline.Result, tries uint64, age time.Duration, p Policy, jitter float64) Verdict {
+	if len(results) == 0 {
+		results = []pipeline.Result{{Err: errNoResult}}
+	}
+	var v Verdict
+	for _, r := range results {
+		outcome := p.outcome(r.Err, tries, age)
+		if answered(outcome, tries, age) {
+			v.Answers = append(v.Answers, Answer{Result: r, Outcome: outcome})
+		}
+		if again(outcome) {
+			delay := p.delay(r.Err, tries, age, jitter)
+			if v.Delay == 0 || delay < v.Delay {
+				v.Delay = delay
+			}
+		}
+		if v.Outcome == "" || weight(outcome) > weight(v.Outcome) {
+			v.Outcome, v.Err = outcome, r.Err
+		}
+	}
+	if v.Err != nil {
+		v.Reason = knownReason(v.Err)
+	}
+	v.Action = settles(v.Outcome)
+	v.DeadLetter = v.Action == ActionTerm
+	return v
+}
+
+// Exhausted tells why a delivery is not even worked on, or nil. Judge ends
+// what runs to its end within the budget, so this meets only what never did:
+// a message that takes the process down with it.
+func (p Policy) Exhausted(tries uint64, age time.Duration) error {
+	switch {
+	case tries > p.MaxTries:
+		return pipeline.Retry(pipeline.ReasonInternal, errors.New("delivered too often without an end"))
+	case age > p.MaxAge+p.Recheck && tries > fairTries:
+		return pipeline.Retry(pipeline.ReasonDeadline, errors.New("too old, and no try came to an end"))
+	}
+	return nil
+}
+
+func (p Policy) outcome(err error, tries uint64, age time.Duration) pipeline.Outcome {
+	if err == nil {
+		return pipeline.OutcomePublished
+	}
+	spent := tries >= p.MaxTries || age >= p.MaxAge && tries >= fairTries
+	switch pipeline.ClassOf(err) {
+	case pipeline.Rejected:
+		return pipeline.OutcomeRejected
+	case pipeline.Ignored:
+		return pipeline.OutcomeIgnored
+	case pipeline.Malformed:
+		return outcomeMalformed
+	case pipeline.Waiting:
+		if spent {
+			return pipeline.OutcomeFailed
+		}
+		return pipeline.OutcomeWaiting
+	}
+	if doubt, ok := pipeline.DoubtOf(err); ok && age >= doubt && tries >= fairTries {
+		return pipeline.OutcomeRejected
+	}
+	if spent {
+		return pipeline.OutcomeFailed
+	}
+	return outcomeRetried
+}
+
+// answered tells whether the outcome has a result event. That a build waits is
+// said once: the ids of repeats are equal, and the server drops them for as
+// long as its duplicate window.
+func answered(o pipeline.Outcome, tries uint64, age time.Duration) bool {
+	switch o {
+	case pipeline.OutcomePublished, pipeline.OutcomeRejected, pipeline.OutcomeFailed:
+		return true
+	case pipeline.OutcomeWaiting:
+		return tries == 1 || age < duplicateWindow
+	}
+	return false
+}
+
+func again(o pipeline.Outcome) bool { return o == outcomeRetried || o == pipeline.OutcomeWaiting }
+
+// weight ranks outcomes: the heaviest of a delivery's results settles it.
+func weight(o pipeline.Outcome) int {
+	switch o {
+	case outcomeRetried:
+		return 6
+	case pipeline.OutcomeWaiting:
+		return 5
+	case pipeline.OutcomeFailed:
+		return 4
+	case outcomeMalformed:
+		return 3
+	case pipeline.OutcomeRejected:
+		return 2
+	case pipeline.OutcomePublished:
+		return 1
+	}
+	return 0
+}
+
+func settles(o pipeline.Outcome) Action {
+	switch o {
+	case pipeline.OutcomePublished, pipeline.OutcomeRejected:
+		return ActionDoubleAck
+	case pipeline.OutcomeIgnored:
+		return ActionAck
+	case pipeline.OutcomeFailed, outcomeMalformed:
+		return ActionTerm
+	}
+	return ActionNak
+}
+
+// delay is how long until the next try. It does not go past the delivery's
+// last moment: what is too old is then told so without another full wait.
+func (p Policy) delay(err error, tries uint64, age time.Duration, jitter float64) time.Duration {
+	var d time.Duration
+	switch after := pipeline.AfterOf(err); {
+	case after > 0:
+		// Never earlier than asked for.
+		d = max(min(after, maxAfter), p.Delays[0])
+		jitter = max(jitter, -jitter)
+	case pipeline.ClassOf(err) == pipeline.Waiting:
+		d = p.Recheck
+	default:
+		d = p.Delays[min(max(tries, 1), uint64(len(p.Delays)))-1]
+	}
+	d += time.Duration(float64(d) * spread * jitter)
+	if left := p.MaxAge - age; left > 0 && d > left {
+		d = max(left, p.Delays[0])
+	}
+	return d
+}
+
+// knownReason is the reason of err out of the closed set.
+func knownReason(err error) pipeline.Reason {
+	reason := pipeline.ReasonOf(err)
+	for _, known := range pipeline.Reasons() {
+		if reason == known {
+			return reason
+		}
+	}
+	return pipeline.ReasonInternal
+}

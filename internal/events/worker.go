@@ -1,0 +1,265 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+)
+
+// Handler runs the pipeline for one trigger, with at least one result. ctx
+// ends when the build took too long or the service has to go.
+type Handler interface {
+	Run(ctx context.Context, t pipeline.Trigger) []pipeline.Result
+}
+
+// worked is what came of a delivery.
+type worked struct {
+	cause   event.Event      // zero when it could not be read
+	trigger pipeline.Trigger // as far as it could be read
+	results []pipeline.Result
+}
+
+// worker handles deliveries until there are no more. Once ctx has ended it
+// gives them back; work is the context of what it does.
+func (c *Consumer) worker(ctx, work context.Context) {
+	for d := range c.queue {
+		if ctx.Err() != nil {
+			c.giveBack(d)
+			continue
+		}
+		c.handle(work, d)
+	}
+}
+
+// handle takes one delivery to its end: work, answer, settle. Only what was
+// answered is settled for good, so a crash in between repeats work and loses
+// nothing.
+func (c *Consumer) handle(ctx context.Context, d *delivery) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.logPanic(p, "stream", d.stream, "sequence", d.sequence)
+			_ = c.settle(ctx, d, c.postponed(d, errPanic)) // released before: nothing is left to do
+		}
+	}()
+	w := c.work(ctx, d)
+	if ctx.Err() != nil && unfinished(w.results) {
+		c.giveBack(d) // cut short, which says nothing about the build
+		return
+	}
+	v := Judge(w.results, d.tries, d.age(time.Now()), c.opts.Policy, jitter())
+
+	// What is done is told even when the time for work has run out.
+	ctx = context.WithoutCancel(ctx)
+	v = c.answer(ctx, d, w, v)
+	if err := c.settle(ctx, d, v); err != nil {
+		c.settleFailed(v.Action.String(), err, "stream", d.stream, "sequence", d.sequence)
+		return
+	}
+	c.metrics.settled(v, d.age(time.Now()))
+	c.report(ctx, d, w, v)
+}
+
+// work reads the trigger and runs it, unless the delivery's budget is spent.
+func (c *Consumer) work(ctx context.Context, d *delivery) (w worked) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.logPanic(p, "event_id", w.trigger.ID, "stream", d.stream, "sequence", d.sequence)
+			w.results = c.concerned(w.trigger, errPanic)
+		}
+	}()
+	err := d.err
+	if err == nil {
+		w.cause, err = Decode(d.msg.Subject(), d.msg.Headers(), d.msg.Data())
+	}
+	if err == nil {
+		w.trigger, err = c.opts.Reader.Trigger(d.msg.Subject(), w.cause)
+	}
+	if err == nil {
+		err = c.opts.Policy.Exhausted(d.tries, d.age(time.Now()))
+	}
+	if err != nil {
+		w.results = c.concerned(w.trigger, err)
+		return w
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.opts.BuildTimeout)
+	defer cancel()
+	w.results = c.opts.Handler.Run(ctx, w.trigger)
+	return w
+}
+
+// concerned is the results of a trigger that never ran: one for each
+// organization that it concerns by its own words.
+func (c *Consumer) concerned(t pipeline.Trigger, err error) []pipeline.Result {
+	one := pipeline.Result{Trigger: t, Organization: t.Organization, NVR: t.NVR, BuildID: t.BuildID, Err: err}
+	if t.NVR.IsZero() || t.Organization != "" {
+		return []pipeline.Result{one}
+	}
+	orgs, _ := c.opts.Lookup.Concerns(pipeline.Claim{Package: t.NVR.Name, State: pipeline.StateUnknown})
+	if len(orgs) == 0 {
+		return []pipeline.Result{one}
+	}
+	results := make([]pipeline.Result, len(orgs))
+	for i, org := range orgs {
+		results[i] = one
+		results[i].Organization, results[i].Target = org.Name, org.Target
+	}
+	return results
+}
+
+// unfinished tells whether any result is an error that may come from the end
+// of the context.
+func unfinished(results []pipeline.Result) bool {
+	for _, r := range results {
+		if r.Err != nil && pipeline.ClassOf(r.Err) == pipeline.Transient {
+			return true
+		}
+	}
+	return false
+}
+
+// answer publishes what v says, and returns the verdict to settle by: without
+// the server's word that all of it is stored, the delivery stays alive.
+func (c *Consumer) answer(ctx context.Context, d *delivery, w worked, v Verdict) Verdict {
+	for _, a := range v.Answers {
+		err := c.publisher.result(ctx, ResultInput{
+			Result: a.Result, Outcome: a.Outcome, Tries: d.tries, Cause: w.cause, Time: time.Now(),
+		})
+		if err == nil {
+			continue
+		}
+		c.settleFailed(stepPublish, err, "event_id", w.trigger.ID, "organization", a.Result.Organization)
+		if final := errors.As(err, new(*unpublishable)); !final {
+			return c.postponed(d, err)
+		}
+		if v.Action != ActionNak {
+			// Nobody would ever hear of it: let a person look.
+			v = Verdict{
+				Action: ActionTerm, DeadLetter: true,
+				Outcome: pipeline.OutcomeFailed, Reason: pipeline.ReasonInternal, Err: err,
+			}
+			break
+		}
+	}
+	if !v.DeadLetter {
+		return v
+	}
+	if err := c.publisher.deadLetter(ctx, d, v, time.Now()); err != nil {
+		c.settleFailed(stepDeadLetter, err, "stream", d.stream, "sequence", d.sequence)
+		return c.postponed(d, err)
+	}
+	c.metrics.deadLetters.WithLabelValues(string(v.Reason)).Inc()
+	return v
+}
+
+// postponed gives a delivery back, whatever its age: it cannot be ended while
+// nobody can be told.
+func (c *Consumer) postponed(d *delivery, err error) Verdict {
+	policy := c.opts.Policy
+	return Verdict{
+		Action: ActionNak, Delay: policy.delay(err, d.tries, 0, jitter()),
+		Outcome: outcomeRetried, Reason: pipeline.ReasonInternal, Err: err,
+	}
+}
+
+// settle gives the server its answer. What was given back meanwhile is not
+// ours to settle.
+func (c *Consumer) settle(ctx context.Context, d *delivery, v Verdict) error {
+	if !c.held.release(d) {
+		return errReleased
+	}
+	switch v.Action {
+	case ActionAck:
+		return d.msg.Ack()
+	case ActionDoubleAck:
+		ctx, cancel := context.WithTimeout(ctx, doubleAckTimeout)
+		defer cancel()
+		return d.msg.DoubleAck(ctx)
+	case ActionTerm:
+		return d.msg.TermWithReason(string(v.Reason))
+	}
+	return d.msg.NakWithDelay(v.Delay)
+}
+
+// doubleAckTimeout bounds the wait for the server's confirmation.
+const doubleAckTimeout = 5 * time.Second
+
+var errReleased = errors.New("given back already")
+
+// giveBack lets another replica have d at once.
+func (c *Consumer) giveBack(d *delivery) {
+	if !c.held.release(d) {
+		return
+	}
+	if err := d.msg.Nak(); err != nil {
+		c.settleFailed(ActionNak.String(), err, "stream", d.stream, "sequence", d.sequence)
+	}
+}
+
+func (c *Consumer) settleFailed(action string, err error, more ...any) {
+	c.metrics.settleErrors.WithLabelValues(action).Inc()
+	c.log.Error("message not settled, it comes again", append(more, "action", action, "err", err)...)
+}
+
+func (c *Consumer) logPanic(value any, more ...any) {
+	c.log.Error("panic", append(more, "panic", fmt.Sprint(value), "stack", string(debug.Stack()))...)
+}
+
+// report writes the one line of a delivery.
+func (c *Consumer) report(ctx context.Context, d *delivery, w worked, v Verdict) {
+	level, text := slog.LevelInfo, "settled"
+	if v.Action == ActionNak {
+		level, text = slog.LevelWarn, "to be tried again"
+	}
+	if !c.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("event_id", w.trigger.ID), slog.Uint64("tries", d.tries),
+		slog.Duration("age", d.age(time.Now()).Round(time.Millisecond)), slog.String("outcome", string(v.Outcome)),
+	}
+	var orgs, digests []string
+	nvr, id := w.trigger.NVR, w.trigger.BuildID
+	for _, r := range w.results {
+		nvr, id = r.NVR, r.BuildID
+		if r.Organization != "" {
+			orgs = append(orgs, r.Organization)
+		}
+		for _, b := range r.Publication.Bundles {
+			if _, digest, ok := strings.Cut(b.Reference, "@"); ok {
+				digests = append(digests, digest)
+			}
+		}
+	}
+	some := func(name, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(name, value))
+		}
+	}
+	some("nvr", nvr.String())
+	if id != 0 {
+		attrs = append(attrs, slog.Int64("build_id", id))
+	}
+	some("organization", strings.Join(orgs, ","))
+	some("digest", strings.Join(digests, ","))
+	some("stage", string(pipeline.StageOf(v.Err)))
+	some("reason", string(v.Reason))
+	if v.Err != nil {
+		some("err", oneLine(v.Err, maxErrorBytes))
+	}
+	if v.Action == ActionNak {
+		attrs = append(attrs, slog.Duration("delay", v.Delay))
+	}
+	c.log.LogAttrs(ctx, level, text, attrs...)
+}
+
+// jitter is even in [-1, 1).
+func jitter() float64 { return 2*rand.Float64() - 1 }
