@@ -102,7 +102,7 @@ func passing(err error) bool {
 // jitter is between half of d and d, so that workers that failed together do
 // not come back together.
 func jitter(d time.Duration) time.Duration {
-	return d/2 + rand.N(d/2+1) //nolint:gosec // spreads tries, guards nothing
+	return d/2 + rand.N(d/2+1)
 }
 
 // retryAfter reads a Retry-After header, seconds or a date (RFC 9110 section

@@ -107,7 +107,7 @@ func (s *Server) Stop() {
 // its state. An error means that somebody else took the port meanwhile, or
 // that the server was not stopped.
 func (s *Server) Restart() error {
-	for deadline := time.Now().Add(restartPatience); ; time.Sleep(restartPause) {
+	for deadline := time.Now().Add(restartPatience); ; <-time.After(restartPause) {
 		listener, err := net.Listen("tcp", s.address)
 		switch {
 		case err == nil:

@@ -57,7 +57,7 @@ func TestStopCutsRequestsInFlight(t *testing.T) {
 	}))
 	failed := make(chan error, 1)
 	go func() {
-		resp, err := http.Get(s.URL()) //nolint:noctx // the server ends it
+		resp, err := http.Get(s.URL())
 		if err == nil {
 			resp.Body.Close()
 		}
@@ -108,7 +108,7 @@ func TestFaults(t *testing.T) {
 	if got := do(t, http.MethodPost, s.URL()+"/fine", "", "x"); got.status != 200 || got.body != "x" {
 		t.Errorf("answer is %+v", got)
 	}
-	if resp, err := http.Post(s.URL()+"/cut", "", strings.NewReader("x")); err == nil { //nolint:noctx // cut at once
+	if resp, err := http.Post(s.URL()+"/cut", "", strings.NewReader("x")); err == nil {
 		resp.Body.Close()
 		t.Errorf("a cut connection answers %s", resp.Status)
 	}

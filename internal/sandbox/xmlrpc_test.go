@@ -64,16 +64,16 @@ func decodeAnswer(t *testing.T, data []byte) (value any, err error) {
 func TestEncodeResponse(t *testing.T) {
 	t.Parallel()
 	for want, value := range map[string]any{
-		"<int>2147483647</int>":      int64(math.MaxInt32),
-		"<i8>2147483648</i8>":        int64(math.MaxInt32 + 1),
-		"<i8>-2147483649</i8>":       int64(math.MinInt32 - 1),
-		"<double>1.0</double>":       1.0,
-		"<double>0.25</double>":      0.25,
-		"<boolean>1</boolean>":       true,
-		"<nil/>":                     nil,
-		"<string>a &lt;&amp;&gt; b ": "a <&> b ",
-		"<array><data>\n</data>":     []any{},
-		"<struct>\n</struct>":        object{},
+		"<int>2147483647</int>":               int64(math.MaxInt32),
+		"<i8>2147483648</i8>":                 int64(math.MaxInt32 + 1),
+		"<i8>-2147483649</i8>":                int64(math.MinInt32 - 1),
+		"<double>1.0</double>":                1.0,
+		"<double>0.25</double>":               0.25,
+		"<boolean>1</boolean>":                true,
+		"<nil/>":                              nil,
+		"<string>a &lt;&amp;&gt; b </string>": "a <&> b ",
+		"<array><data>\n</data>":              []any{},
+		"<struct>\n</struct>":                 object{},
 	} {
 		if got := string(encodeResponse(value, nil)); !strings.Contains(got, want) {
 			t.Errorf("%v is encoded as %s, want %s in it", value, got, want)

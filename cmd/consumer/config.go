@@ -1,0 +1,276 @@
+package main
+
+import (
+	"time"
+
+	"github.com/omps-consumer/omps-consumer/internal/clients"
+	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+)
+
+// maxConfigBytes bounds the configuration file.
+const maxConfigBytes = 1 << 20
+
+// Config is the whole configuration. The yaml tags are its keys, which
+// schemas/config.v1.json describes too; DefaultConfig has the defaults. A
+// field tagged unsupported is a key whose feature this version lacks: it is
+// accepted only while it asks for nothing.
+type Config struct {
+	NATS      NATSConfig       `yaml:"nats"`
+	Intake    IntakeConfig     `yaml:"intake"`
+	Koji      KojiConfig       `yaml:"koji"`
+	Greenwave *GreenwaveConfig `yaml:"greenwave"` // nil: builds are not gated
+	Quay      QuayConfig       `yaml:"quay"`
+	Limits    LimitsConfig     `yaml:"limits"`
+	TLS       TLSConfig        `yaml:"tls"`
+	Ops       OpsConfig        `yaml:"ops"`
+	Log       LogConfig        `yaml:"log"`
+	Results   ResultsConfig    `yaml:"results"`
+
+	DefaultReleaseVersion string                        `yaml:"default_release_version"`
+	Organizations         map[string]OrganizationConfig `yaml:"organizations"`
+
+	// Warnings are what is allowed and yet probably not meant, for the log.
+	Warnings []string `yaml:"-"`
+}
+
+// NATSConfig says which NATS server to use and how. Without a URL the service
+// runs a server of its own.
+type NATSConfig struct {
+	URL             string         `yaml:"url"` // one or more, separated by commas
+	Embedded        EmbeddedConfig `yaml:"embedded"`
+	CredentialsFile File           `yaml:"credentials_file"`
+	NKeySeedFile    File           `yaml:"nkey_seed_file"`
+	User            string         `yaml:"user"`
+	Password        SecretFile     `yaml:"password_file"`
+	TLS             NATSTLSConfig  `yaml:"tls"`
+	Manage          bool           `yaml:"manage"`
+	Replicas        int            `yaml:"replicas"`
+	Durable         string         `yaml:"durable"`
+	Streams         StreamsConfig  `yaml:"streams"`
+}
+
+// StreamsConfig names the streams, for a bus that already has some.
+type StreamsConfig struct {
+	Koji        string `yaml:"koji"`         // koji.>
+	Requests    string `yaml:"requests"`     // omps.request.>
+	Results     string `yaml:"results"`      // omps.result.>
+	DeadLetters string `yaml:"dead_letters"` // omps.dead-letter.>
+}
+
+// EmbeddedConfig is the NATS server inside the process.
+type EmbeddedConfig struct {
+	Listen   string `yaml:"listen"`
+	StoreDir File   `yaml:"store_dir"`
+}
+
+// NATSTLSConfig holds PEM files for the connection to NATS.
+type NATSTLSConfig struct {
+	CAFile   File `yaml:"ca_file"`
+	CertFile File `yaml:"cert_file"`
+	KeyFile  File `yaml:"key_file"`
+}
+
+// IntakeConfig bounds how builds are taken in and how long they are tried.
+type IntakeConfig struct {
+	Workers    int           `yaml:"workers"`
+	MaxWaiting int           `yaml:"max_waiting"`
+	AckWait    time.Duration `yaml:"ack_wait"`
+	MaxAge     time.Duration `yaml:"max_age"`
+	MaxTries   int           `yaml:"max_tries"`
+	Recheck    time.Duration `yaml:"recheck"`
+	Grace      time.Duration `yaml:"grace"`
+}
+
+// KojiConfig names the hub and the files server that belongs to it.
+type KojiConfig struct {
+	HubURL  string        `yaml:"hub_url"`
+	RootURL string        `yaml:"root_url"`
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// GreenwaveConfig says whom to ask whether a build may be published, and what.
+type GreenwaveConfig struct {
+	URL            string        `yaml:"url"`
+	Context        string        `yaml:"context"` // decision context
+	ProductVersion string        `yaml:"product_version"`
+	Timeout        time.Duration `yaml:"timeout"`
+}
+
+// QuayConfig names the registry and the API beside it.
+type QuayConfig struct {
+	Registry  string        `yaml:"registry"` // host or host:port
+	URL       string        `yaml:"url"`
+	PlainHTTP bool          `yaml:"plain_http"`
+	Timeout   time.Duration `yaml:"timeout"`
+}
+
+// LimitsConfig bounds what an archive may hold and how much lies in memory.
+type LimitsConfig struct {
+	ArchiveBytes  ByteSize `yaml:"archive_bytes"`
+	UnpackedBytes ByteSize `yaml:"unpacked_bytes"`
+	FileBytes     ByteSize `yaml:"file_bytes"`
+	Files         int      `yaml:"files"`
+	Depth         int      `yaml:"depth"`
+	NameBytes     int      `yaml:"name_bytes"`
+	InFlightBytes ByteSize `yaml:"in_flight_bytes"`
+}
+
+// TLSConfig adds certificate authorities to the system's for outgoing calls.
+type TLSConfig struct {
+	CAFiles []File `yaml:"ca_files"`
+}
+
+// CAPaths is the paths of the files.
+func (t TLSConfig) CAPaths() []string {
+	paths := make([]string, len(t.CAFiles))
+	for i, f := range t.CAFiles {
+		paths[i] = f.Path
+	}
+	return paths
+}
+
+// OpsConfig is the HTTP server for probes, metrics and the status page.
+type OpsConfig struct {
+	Listen string `yaml:"listen"`
+}
+
+// LogConfig shapes the log.
+type LogConfig struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error
+	Format string `yaml:"format"` // json or text
+}
+
+// ResultsConfig shapes result events.
+type ResultsConfig struct {
+	Source string `yaml:"source"` // the CloudEvents source, a URI reference
+}
+
+// OrganizationConfig is one Quay organization; its name is its key.
+type OrganizationConfig struct {
+	Match             []string       `yaml:"match"`
+	AcceptArchives    bool           `yaml:"accept_archives" unsupported:"true"`
+	Target            string         `yaml:"target"`
+	Repository        string         `yaml:"repository"`
+	Tags              []string       `yaml:"tags"`
+	Public            bool           `yaml:"public"`
+	OAuthToken        SecretFile     `yaml:"oauth_token_file"`
+	PushUsername      string         `yaml:"push_username"`
+	PushPassword      SecretFile     `yaml:"push_password_file"`
+	AppRegistryToken  string         `yaml:"app_registry_token_file" unsupported:"true"`
+	ReplaceRegistry   []RuleConfig   `yaml:"replace_registry"`
+	PackageNameSuffix string         `yaml:"package_name_suffix" unsupported:"true"`
+	CSVAnnotations    []any          `yaml:"csv_annotations" unsupported:"true"`
+	BundleDefaults    map[string]any `yaml:"bundle_defaults" unsupported:"true"`
+	AllowedRegistries []string       `yaml:"allowed_registries"`
+	PinDigests        bool           `yaml:"pin_digests" unsupported:"true"`
+}
+
+// RuleConfig is one replacement of registry names.
+type RuleConfig struct {
+	Old    string `yaml:"old"`
+	New    string `yaml:"new"`
+	Regexp bool   `yaml:"regexp"`
+	Scope  string `yaml:"scope" unsupported:"true"`
+
+	rule pipeline.Rule // what ParseConfig made of the above
+}
+
+// File is a file or folder that the configuration names. Path is what to open:
+// Written with each ${NAME} replaced by the environment's and, when relative,
+// joined to the folder of the configuration file. Both are empty when not set.
+type File struct{ Written, Path string }
+
+// SecretFile is a File whose content is a secret, read with the configuration.
+type SecretFile struct {
+	File
+	Secret clients.Secret
+}
+
+// DefaultConfig is the configuration of an empty file in the working directory.
+func DefaultConfig() Config {
+	limits, names := pipeline.DefaultLimits(), events.DefaultNames()
+	return Config{
+		NATS: NATSConfig{
+			Embedded: EmbeddedConfig{Listen: "127.0.0.1:4222", StoreDir: File{Written: "./data", Path: "data"}},
+			Manage:   true,
+			Replicas: 1,
+			Durable:  "omps",
+			Streams: StreamsConfig{
+				Koji: names.Koji, Requests: names.Requests, Results: names.Results, DeadLetters: names.DeadLetters,
+			},
+		},
+		Intake: IntakeConfig{
+			Workers: 8, MaxWaiting: 5000, AckWait: 30 * time.Second, MaxAge: 24 * time.Hour,
+			MaxTries: 500, Recheck: 5 * time.Minute, Grace: 25 * time.Second,
+		},
+		Koji: KojiConfig{
+			HubURL:  "https://koji.fedoraproject.org/kojihub",
+			RootURL: "https://kojipkgs.fedoraproject.org/",
+			Timeout: 30 * time.Second,
+		},
+		Quay: QuayConfig{Registry: "quay.io", URL: "https://quay.io", Timeout: time.Minute},
+		Limits: LimitsConfig{
+			ArchiveBytes: ByteSize(limits.ArchiveBytes), UnpackedBytes: ByteSize(limits.UnpackedBytes),
+			FileBytes: ByteSize(limits.FileBytes), Files: limits.Files, Depth: limits.Depth,
+			NameBytes: limits.NameBytes, InFlightBytes: 256 << 20,
+		},
+		TLS:                   TLSConfig{CAFiles: []File{}},
+		Ops:                   OpsConfig{Listen: "127.0.0.1:8080"},
+		Log:                   LogConfig{Level: "info", Format: "json"},
+		Results:               ResultsConfig{Source: "/omps-consumer"},
+		DefaultReleaseVersion: "1.0.0",
+		Organizations:         map[string]OrganizationConfig{},
+	}
+}
+
+// defaultGreenwave is what a greenwave section starts from. It has no URL.
+func defaultGreenwave() GreenwaveConfig {
+	return GreenwaveConfig{Context: "omps_push", ProductVersion: "cvp", Timeout: 70 * time.Second}
+}
+
+// defaultOrganization is what each organization starts from.
+func defaultOrganization() OrganizationConfig {
+	return OrganizationConfig{
+		Match:             []string{"*"},
+		Target:            string(pipeline.TargetOCI),
+		Repository:        "{package}",
+		Tags:              []string{"{version}", "{nvr}"},
+		ReplaceRegistry:   []RuleConfig{},
+		CSVAnnotations:    []any{},
+		BundleDefaults:    map[string]any{},
+		AllowedRegistries: []string{},
+	}
+}
+
+// LoadConfig reads the configuration file at path, and what ParseConfig reads.
+// Every error is a *ConfigError.
+func LoadConfig(path string, getenv func(string) string) (Config, error) {
+	data, err := readCapped(path, maxConfigBytes)
+	if err != nil {
+		return Config{}, &ConfigError{Faults: []Fault{{File: path, Text: "cannot be read: " + err.Error()}}}
+	}
+	return ParseConfig(path, data, getenv)
+}
+
+// ParseConfig reads a configuration of at most 1 MiB, and the secret files that
+// it names. Relative paths start at the folder of name. Paths, and nothing
+// else, may hold ${NAME}, a variable of getenv that must not be empty.
+//
+// The error is a *ConfigError with all that is wrong.
+func ParseConfig(name string, data []byte, getenv func(string) string) (Config, error) {
+	faults := newFaults(name)
+	c := DefaultConfig()
+	decodeConfig(faults, data, &c)
+	c.check(faults)
+	c.readFiles(faults, getenv)
+	if err := faults.err(); err != nil {
+		return Config{}, err
+	}
+	c.doubt(faults)
+	sortByLine(faults.warnings)
+	for _, w := range faults.warnings {
+		c.Warnings = append(c.Warnings, w.String())
+	}
+	return c, nil
+}

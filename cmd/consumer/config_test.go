@@ -1,0 +1,302 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+)
+
+var update = flag.Bool("update", false, "write the expected files of golden tests anew")
+
+const exampleConfig = "../../deploy/config.example.yaml"
+
+// none is an environment without variables.
+func none(string) string { return "" }
+
+// environment is an environment of the given variables.
+func environment(vars map[string]string) func(string) string {
+	return func(name string) string { return vars[name] }
+}
+
+// mustParse parses a configuration that has no faults.
+func mustParse(t *testing.T, name, data string, getenv func(string) string) Config {
+	t.Helper()
+	c, err := ParseConfig(name, []byte(data), getenv)
+	if err != nil {
+		t.Fatalf("ParseConfig: %v", err)
+	}
+	return c
+}
+
+func mustRead(t testing.TB, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func writeGolden(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestBadConfigs compares all that is said of each bad file with the text
+// beside it, which -update writes.
+func TestBadConfigs(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/config/bad/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no bad files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			getenv := environment(map[string]string{"SECRETS": "/no/such/hunter2"})
+			_, err := ParseConfig(filepath.Base(file), []byte(mustRead(t, file)), getenv)
+			var bad *ConfigError
+			if !errors.As(err, &bad) {
+				t.Fatalf("error is %v, want a *ConfigError", err)
+			}
+			got := bad.Error() + "\n"
+			if strings.Contains(got, "hunter2") {
+				t.Errorf("a secret shows in\n%s", got)
+			}
+			golden := strings.TrimSuffix(file, ".yaml") + ".txt"
+			if *update {
+				writeGolden(t, golden, got)
+			}
+			if diff := cmp.Diff(mustRead(t, golden), got); diff != "" {
+				t.Errorf("faults (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFaultsAreBounded(t *testing.T) {
+	t.Parallel()
+	_, err := ParseConfig("config.yaml", []byte(strings.Repeat("? [a]\n", 10_000)), none)
+	var bad *ConfigError
+	if !errors.As(err, &bad) {
+		t.Fatalf("error is %v, want a *ConfigError", err)
+	}
+	if len(bad.Faults) != maxFaults+1 {
+		t.Errorf("%d faults, want %d and one that says there are more", len(bad.Faults), maxFaults)
+	}
+}
+
+// TestAliases: an alias is read like what it names, and a file that grows by
+// aliases comes to an end.
+func TestAliases(t *testing.T) {
+	t.Parallel()
+	c := mustParse(t, "config.yaml", "organizations:\n  one: &o {match: [&m etcd]}\n  two: *o\n  three: {match: [*m]}\n", none)
+	for _, org := range c.PipelineOrganizations() {
+		if !org.Wants("etcd") || org.Wants("nginx") {
+			t.Errorf("organization %s matches %v", org.Name, org.Match)
+		}
+	}
+
+	var bomb strings.Builder
+	bomb.WriteString("organizations:\n  o: &o {match: [" + strings.Repeat("a,", 1000) + "a]}\n")
+	for i := range 10_000 {
+		bomb.WriteString("  o" + strings.Repeat("a", i%50) + string(rune('a'+i%26)) + ": *o\n")
+	}
+	for name, text := range map[string]string{
+		"lists": bomb.String(),
+		"keys":  strings.ReplaceAll(bomb.String(), "a,", "? a\n, "),
+		"loop":  "organizations: &o\n  a: *o\n",
+	} {
+		if _, err := ParseConfig("config.yaml", []byte(text), none); err == nil {
+			t.Errorf("%s: no fault", name)
+		}
+	}
+	if _, err := ParseConfig("config.yaml", []byte(bomb.String()), none); !strings.Contains(err.Error(), "has more than 100000 values") {
+		t.Errorf("faults are %v", err)
+	}
+}
+
+func TestEmptyConfigIsDefault(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "\n", "# nothing\n", "---\n", "{}", "~"} {
+		c := mustParse(t, "config.yaml", text, none)
+		c.Warnings = nil
+		if !reflect.DeepEqual(c, DefaultConfig()) {
+			t.Errorf("%q is %+v", text, c)
+		}
+	}
+}
+
+func TestLoadConfig(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	large := filepath.Join(folder, "large.yaml")
+	if err := os.WriteFile(large, []byte(strings.Repeat("#", maxConfigBytes+1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	absent := filepath.Join(folder, "absent.yaml")
+	for path, want := range map[string]string{
+		absent: absent + ": cannot be read: no such file or directory",
+		folder: folder + ": cannot be read: is a directory",
+		large:  large + ": cannot be read: larger than 1MiB",
+	} {
+		_, err := LoadConfig(path, none)
+		var bad *ConfigError
+		if !errors.As(err, &bad) || err.Error() != want {
+			t.Errorf("LoadConfig(%s) says %v, want %s", path, err, want)
+		}
+	}
+	if _, err := ParseConfig("c.yaml", make([]byte, maxConfigBytes+1), none); err == nil || err.Error() != "c.yaml: cannot be read: larger than 1MiB" {
+		t.Errorf("ParseConfig of a file that is too large says %v", err)
+	}
+	largest := filepath.Join(folder, "largest.yaml")
+	if err := os.WriteFile(largest, []byte(strings.Repeat("#", maxConfigBytes)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadConfig(largest, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.NATS.Embedded.StoreDir.Path, filepath.Join(folder, "data"); got != want {
+		t.Errorf("store_dir is %s, want %s beside the file", got, want)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	text := `nats: {embedded: {listen: "0.0.0.0:4222"}}
+intake: {max_age: 1m}
+organizations:
+  myorg: {public: true}
+`
+	want := []string{
+		"c.yaml:1: nats.embedded.listen: other machines can reach this server, which asks nobody who they are",
+		"c.yaml:2: intake.recheck: is not below max_age, so a build that waits is never looked at again by itself",
+		"c.yaml:4: organizations.myorg.public: needs oauth_token_file, without which new repositories stay private",
+	}
+	if diff := cmp.Diff(want, mustParse(t, "c.yaml", text, none).Warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	want = []string{"c.yaml: organizations: none is configured, so nothing will be published"}
+	if diff := cmp.Diff(want, mustParse(t, "c.yaml", "", none).Warnings); diff != "" {
+		t.Errorf("warnings of an empty file (-want +got):\n%s", diff)
+	}
+}
+
+func TestPipelineOrganizations(t *testing.T) {
+	t.Parallel()
+	c := mustParse(t, "c.yaml", `organizations:
+  zeta: {match: []}
+  alpha:
+    match: ["etcd-*"]
+    repository: ops/{package}
+    tags: ["{nvr}"]
+    replace_registry: [{old: quay.io, new: a.example.com}, {old: "b$", new: c, regexp: true}]
+    allowed_registries: [a.example.com]
+`, none)
+	orgs := c.PipelineOrganizations()
+	if len(orgs) != 2 || orgs[0].Name != "alpha" || orgs[1].Name != "zeta" {
+		t.Fatalf("organizations are %+v, want alpha and zeta", orgs)
+	}
+	rule1, err1 := pipeline.NewRule("quay.io", "a.example.com", false)
+	rule2, err2 := pipeline.NewRule("b$", "c", true)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	want := pipeline.Organization{
+		Name: "alpha", Match: []string{"etcd-*"}, Target: pipeline.TargetOCI,
+		Repository: "ops/{package}", Tags: []string{"{nvr}"},
+		Rules: []pipeline.Rule{rule1, rule2}, AllowedRegistries: []string{"a.example.com"},
+	}
+	if !reflect.DeepEqual(orgs[0], want) {
+		t.Errorf("alpha is %+v, want %+v", orgs[0], want)
+	}
+	if orgs[1].Wants("etcd-operator") || orgs[1].Repository != "{package}" {
+		t.Errorf("zeta is %+v, want no match and the default repository", orgs[1])
+	}
+}
+
+func TestPipelineLimits(t *testing.T) {
+	t.Parallel()
+	if got := DefaultConfig().PipelineLimits(); got != pipeline.DefaultLimits() {
+		t.Errorf("default limits are %+v", got)
+	}
+	c := mustParse(t, "c.yaml",
+		"limits: {archive_bytes: 1, unpacked_bytes: 2, file_bytes: 3, files: 4, depth: 5, name_bytes: 6}", none)
+	want := pipeline.Limits{ArchiveBytes: 1, UnpackedBytes: 2, FileBytes: 3, Files: 4, Depth: 5, NameBytes: 6}
+	if got := c.PipelineLimits(); got != want {
+		t.Errorf("limits are %+v, want %+v", got, want)
+	}
+}
+
+func TestByteSize(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]ByteSize{
+		"0": 0, "1": 1, "1023B": 1023, "1KB": 1000, "1KiB": 1024, "10MB": 10_000_000,
+		"20MiB": 20 << 20, "3GB": 3_000_000_000, "1GiB": 1 << 30, "1500000": 1_500_000,
+		"9223372036854775807": 1<<63 - 1, "8589934591GiB": (1<<33 - 1) << 30,
+	} {
+		got, err := ParseByteSize(text)
+		if err != nil || got != want {
+			t.Errorf("ParseByteSize(%q) is %d, %v, want %d", text, got, err, want)
+		}
+		if again, err := ParseByteSize(got.String()); err != nil || again != got {
+			t.Errorf("%d is written %q and read %d, %v", got, got.String(), again, err)
+		}
+	}
+	for _, text := range []string{
+		"", "MiB", "-1", "+1", "1.5MiB", "1 MiB", "1mib", "1kB", "1K", "1TiB", "0x10", "1_000",
+		"9223372036854775808", "8589934592GiB", "99999999999999999999",
+	} {
+		if got, err := ParseByteSize(text); err == nil {
+			t.Errorf("ParseByteSize(%q) is %d, want an error", text, got)
+		}
+	}
+	for size, want := range map[ByteSize]string{
+		0: "0", 1000: "1KB", 1024: "1KiB", 10_000_000: "10MB", 256 << 20: "256MiB", 1<<20 + 1: "1048577",
+	} {
+		if got := size.String(); got != want {
+			t.Errorf("%d is written %q, want %q", int64(size), got, want)
+		}
+	}
+}
+
+func TestFormatDuration(t *testing.T) {
+	t.Parallel()
+	for want, d := range map[string]time.Duration{
+		"24h": 24 * time.Hour, "1h30m": 90 * time.Minute, "10m": 10 * time.Minute, "1m10s": 70 * time.Second,
+		"30s": 30 * time.Second, "1h0m1s": time.Hour + time.Second, "500ms": 500 * time.Millisecond, "20h": 20 * time.Hour, "0s": 0,
+	} {
+		if got := formatDuration(d); got != want {
+			t.Errorf("%v is written %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestKeyHint(t *testing.T) {
+	t.Parallel()
+	known := []string{"repository", "replace_registry", "tags", "push_password_file"}
+	for key, want := range map[string]string{
+		"repositry":     "did you mean repository?",
+		"repositroy":    "did you mean repository?",
+		"tag":           "did you mean tags?",
+		"Tags":          "did you mean tags?",
+		"push_password": "its content is read from a file, use push_password_file",
+		"zzz":           "known here are repository, replace_registry, tags, push_password_file",
+	} {
+		if got := keyHint(key, known); got != want {
+			t.Errorf("keyHint(%q) is %q, want %q", key, got, want)
+		}
+	}
+}

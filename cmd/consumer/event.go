@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/omps-consumer/omps-consumer/internal/events"
+)
+
+// publishTimeout bounds sending one event, connecting included.
+const publishTimeout = 15 * time.Second
+
+// eventFlags are those that every kind of event has.
+type eventFlags struct {
+	id, source string
+	publish    bool
+	config     string
+	server     string
+}
+
+func (f *eventFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.id, "id", "", "id of the event (default: a random one)")
+	cmd.Flags().StringVar(&f.source, "source", "/consumer/event", "source of the event, a URI reference")
+	cmd.Flags().BoolVar(&f.publish, "publish", false, "send the event instead of printing it")
+	cmd.Flags().StringVarP(&f.config, "config", "c", "", "with --publish: connect to NATS as this configuration says")
+	cmd.Flags().StringVarP(&f.server, "server", "s", "", "with --publish: NATS server URL (default: the configuration's)")
+}
+
+func (f *eventFlags) eventID() string {
+	if f.id == "" {
+		return rand.Text()
+	}
+	return f.id
+}
+
+func (c *cli) eventCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "event",
+		Short: "Print or send an event",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_ = cmd.Help()
+			return usagef("no kind of event given")
+		},
+	}
+	cmd.AddCommand(c.eventBuildCommand(), c.eventPushCommand())
+	return cmd
+}
+
+func (c *cli) eventBuildCommand() *cobra.Command {
+	var flags eventFlags
+	var b events.BuildEvent
+	cmd := &cobra.Command{
+		Use:   "build {--nvr NVR | --build-id ID}",
+		Short: "Announce that a Koji build is complete",
+		Example: `  nats pub koji.build.completed "$(consumer event build --nvr etcd-container-1.0-1)"
+  consumer event build --nvr etcd-container-1.0-1 --publish -c config.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b.ID, b.Source, b.Time = flags.eventID(), flags.source, time.Now()
+			e, subject, err := events.NewBuildEvent(b)
+			if err != nil {
+				return &usageError{err}
+			}
+			return c.emit(cmd.Context(), flags, e, subject)
+		},
+	}
+	flags.add(cmd)
+	buildFlags(cmd, &b.NVR, &b.BuildID)
+	return cmd
+}
+
+func (c *cli) eventPushCommand() *cobra.Command {
+	var flags eventFlags
+	var p events.PushEvent
+	cmd := &cobra.Command{
+		Use:   "push --organization ORG {--nvr NVR | --build-id ID}",
+		Short: "Ask for a build to be published for one organization",
+		Example: `  nats pub omps.request.push.myorg "$(consumer event push --organization myorg --nvr etcd-container-1.0-1)"
+  consumer event push --organization myorg --nvr etcd-container-1.0-1 --publish -c config.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p.ID, p.Source, p.Time = flags.eventID(), flags.source, time.Now()
+			e, subject, err := events.NewPushEvent(p)
+			if err != nil {
+				return &usageError{err}
+			}
+			return c.emit(cmd.Context(), flags, e, subject)
+		},
+	}
+	flags.add(cmd)
+	buildFlags(cmd, &p.NVR, &p.BuildID)
+	cmd.Flags().StringVar(&p.Organization, "organization", "", "Quay organization to publish for")
+	cmd.Flags().StringVar(&p.Repository, "repository", "", "repository (default: as the organization's configuration says)")
+	cmd.Flags().BoolVar(&p.Force, "force", false, "publish although it is published already")
+	_ = cmd.MarkFlagRequired("organization")
+	return cmd
+}
+
+func buildFlags(cmd *cobra.Command, nvr *string, id *int64) {
+	cmd.Flags().StringVar(nvr, "nvr", "", "the build as name-version-release")
+	cmd.Flags().Int64Var(id, "build-id", 0, "the build as Koji's id")
+	cmd.MarkFlagsOneRequired("nvr", "build-id")
+}
+
+// emit prints the event, or sends it and says where it is stored.
+func (c *cli) emit(ctx context.Context, flags eventFlags, e event.Event, subject string) error {
+	header, data, err := events.EncodeStructured(e)
+	if err != nil {
+		return err
+	}
+	if !flags.publish {
+		_, err := fmt.Fprintln(c.stdout, string(data))
+		return err
+	}
+	config, err := c.natsConfig(flags)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	conn, err := connect(ctx, config, config.URL, slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ack, err := send(ctx, conn, &nats.Msg{Subject: subject, Header: header, Data: data}, e.ID())
+	if err != nil {
+		return fmt.Errorf("send to %s: %w", subject, err)
+	}
+	_, err = fmt.Fprintf(c.stdout, "sent %s to %s: stream %s, sequence %d\n", e.ID(), subject, ack.Stream, ack.Sequence)
+	return err
+}
+
+// send publishes a message to JetStream and waits until it is stored.
+func send(ctx context.Context, conn *nats.Conn, msg *nats.Msg, id string) (*jetstream.PubAck, error) {
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, err
+	}
+	return js.PublishMsg(ctx, msg, jetstream.WithMsgID(id))
+}
+
+// natsConfig is how to reach NATS from a command beside the service.
+func (c *cli) natsConfig(flags eventFlags) (NATSConfig, error) {
+	config := DefaultConfig().NATS
+	if flags.config != "" {
+		loaded, err := LoadConfig(flags.config, c.getenv)
+		if err != nil {
+			return NATSConfig{}, err
+		}
+		config = loaded.NATS
+	}
+	if config.URL == "" {
+		config.URL = "nats://" + config.Embedded.Listen
+	}
+	if flags.server != "" {
+		config.URL = flags.server
+	}
+	return config, nil
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// newRegistry makes a registry with the metrics of the process itself.
+func newRegistry() *prometheus.Registry {
+	v := buildVersion()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "omps_build_info", Help: "Always 1; the labels say what is running.",
+			ConstLabels: prometheus.Labels{"version": v.Version, "revision": v.Revision, "go": v.Go},
+		}, func() float64 { return 1 }),
+	)
+	return reg
+}
+
+// opsServer serves probes and metrics.
+type opsServer struct {
+	http http.Server
+	addr net.Addr
+	done chan struct{}
+}
+
+// startOps listens on the address. ready tells why the service cannot work, or
+// nil.
+func startOps(ctx context.Context, listen string, reg *prometheus.Registry, ready func() error, log *slog.Logger) (*opsServer, error) {
+	var network net.ListenConfig
+	listener, err := network.Listen(ctx, "tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("ops: %w", err)
+	}
+	s := &opsServer{addr: listener.Addr(), done: make(chan struct{})}
+	s.http = http.Server{
+		Handler:           opsHandler(reg, ready),
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		defer close(s.done)
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("ops server ended", "err", err)
+		}
+	}()
+	return s, nil
+}
+
+func opsHandler(reg *prometheus.Registry, ready func() error) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ready\n")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, Timeout: 10 * time.Second}))
+	return mux
+}
+
+// url is where the server listens.
+func (s *opsServer) url() string { return "http://" + s.addr.String() }
+
+// stop ends the server, open requests too when they take too long.
+func (s *opsServer) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close()
+	}
+	<-s.done
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/schemas"
+)
+
+// preflightTimeout bounds the look at streams and durables at the start.
+const preflightTimeout = 30 * time.Second
+
+func (c *cli) runCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "run -c FILE",
+		Short: "Run the service",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := LoadConfig(path, c.getenv)
+			if err != nil {
+				return err
+			}
+			log := newLogger(config.Log, c.stderr)
+			for _, w := range config.Warnings {
+				log.Warn("configuration: " + w)
+			}
+			return serve(cmd.Context(), config, log, func(endpoints) {})
+		},
+	}
+	configFlag(cmd, &path)
+	return cmd
+}
+
+// endpoints are where a running service can be reached.
+type endpoints struct{ NATS, Ops string }
+
+// serve runs the service until ctx ends. It calls started once everything
+// is up and before the first message is taken.
+func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoints)) error {
+	registry := newRegistry()
+	out, err := newOutside(c, registry, log)
+	if err != nil {
+		return err
+	}
+	line := out.pipeline(c, registry)
+	set, err := schemas.Load()
+	if err != nil {
+		return err
+	}
+
+	url := c.NATS.URL
+	if url == "" {
+		server, err := events.StartServer(events.ServerOptions{
+			Listen: c.NATS.Embedded.Listen, StoreDir: c.NATS.Embedded.StoreDir.Path, Logger: log,
+		})
+		if err != nil {
+			return err
+		}
+		defer server.Shutdown()
+		url = server.URL()
+	}
+	conn, err := connect(ctx, c.NATS, url, log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	streams := provisionOptions(c)
+	if err := provision(ctx, conn, streams); err != nil {
+		return err
+	}
+
+	policy := events.DefaultPolicy()
+	policy.MaxAge, policy.MaxTries, policy.Recheck = c.Intake.MaxAge, uint64(c.Intake.MaxTries), c.Intake.Recheck
+	consumer, err := events.New(events.Options{
+		Conn: conn, Provision: streams,
+		Reader: events.Reader{Organizations: c.names(), Schemas: set}, Lookup: line.Lookup, Handler: line,
+		Source: c.Results.Source, Workers: c.Intake.Workers, Grace: c.Intake.Grace, Policy: policy,
+		Registerer: registry, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	ops, err := startOps(ctx, c.Ops.Listen, registry, consumer.Ready, log)
+	if err != nil {
+		return err
+	}
+	defer ops.stop()
+
+	v := buildVersion()
+	log.Info("started", "version", v.Version, "revision", v.Revision, "nats", conn.ConnectedUrlRedacted(), "ops", ops.url(),
+		"organizations", len(c.Organizations), "workers", c.Intake.Workers, "gated", c.Greenwave != nil)
+	started(endpoints{NATS: url, Ops: ops.url()})
+	if err := consumer.Run(ctx); err != nil {
+		return fmt.Errorf("service: %w", err)
+	}
+	log.Info("ended")
+	return nil
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/internal/sandbox"
+)
+
+const (
+	// onceTimeout bounds how long sandbox --once waits for its result.
+	onceTimeout = time.Minute
+	// maxSandboxArchive is above the default limit, so that going over it can
+	// be tried out.
+	maxSandboxArchive = 64 << 20
+
+	sandboxOrganization = "myorg"
+)
+
+// sandboxOptions are the flags of the command.
+type sandboxOptions struct {
+	once       bool
+	archive    string
+	gate       string
+	natsListen string
+}
+
+func (c *cli) sandboxCommand() *cobra.Command {
+	var o sandboxOptions
+	cmd := &cobra.Command{
+		Use:   "sandbox",
+		Short: "Run everything on this machine and publish a sample build",
+		Long: `sandbox starts a NATS server, stand-ins for the Koji hub, its files and
+Greenwave, and a real OCI registry, all on this machine and gone when it ends.
+It runs the service on them and announces one sample build. Result events go to
+stdout, one JSON a line, logs to stderr. It stays up for more events unless
+--once is given; then it exits with 0 only when the build was published.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.sandbox(cmd.Context(), o) },
+	}
+	cmd.Flags().BoolVar(&o.once, "once", false, "end with the first result")
+	cmd.Flags().StringVar(&o.archive, "archive", "", "zip file to use as the sample build's operator manifests")
+	cmd.Flags().StringVar(&o.gate, "gate", string(sandbox.GatePassed), "what Greenwave says: passed, missing or failed")
+	cmd.Flags().StringVar(&o.natsListen, "nats-listen", "127.0.0.1:0", "address of the NATS server; port 0 takes a free one")
+	return cmd
+}
+
+func (c *cli) sandbox(ctx context.Context, o sandboxOptions) error {
+	options := sandbox.Options{Gate: sandbox.Gate(o.gate)}
+	switch options.Gate {
+	case sandbox.GatePassed, sandbox.GateMissing, sandbox.GateFailed:
+	default:
+		return usagef("--gate is passed, missing or failed, not %q", o.gate)
+	}
+	if o.archive != "" {
+		var err error
+		if options.Archive, err = readArchiveFile(o.archive); err != nil {
+			return &usageError{err}
+		}
+	}
+	world, err := sandbox.Start(options)
+	if err != nil {
+		return err
+	}
+	defer world.Close()
+	store, err := os.MkdirTemp("", "omps-consumer-sandbox-")
+	if err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	defer os.RemoveAll(store)
+	config, err := sandboxConfig(world, o.natsListen, store)
+	if err != nil {
+		return err
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	up := make(chan endpoints, 1)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return serve(ctx, config, newLogger(config.Log, c.stderr), func(e endpoints) { up <- e })
+	})
+	group.Go(func() error {
+		defer stop()
+		select {
+		case at := <-up:
+			if !o.once {
+				c.explainSandbox(world, at)
+			}
+			return c.showResults(ctx, at.NATS, o.once)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return group.Wait()
+}
+
+func readArchiveFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSandboxArchive+1))
+	if err == nil && len(data) > maxSandboxArchive {
+		err = fmt.Errorf("%s has more than %d bytes", name, maxSandboxArchive)
+	}
+	return data, err
+}
+
+// sandboxConfig is a configuration as a user would write it for the stand-ins.
+func sandboxConfig(w *sandbox.World, natsListen, store string) (Config, error) {
+	yaml := fmt.Sprintf(`
+nats: {embedded: {listen: %q, store_dir: %q}}
+intake: {recheck: 5s, grace: 5s}
+koji: {hub_url: %q, root_url: %q}
+greenwave: {url: %q, context: omps_push, product_version: cvp}
+quay: {registry: %q, url: %q, plain_http: true}
+ops: {listen: "127.0.0.1:0"}
+log: {format: text}
+results: {source: /omps-consumer/sandbox}
+organizations:
+  %s:
+    match: ["*"]
+    replace_registry: [{old: quay.io, new: registry.example.com}]
+`, natsListen, store, w.HubURL(), w.FilesURL(), w.GreenwaveURL(), w.RegistryHost(), w.RegistryURL(), sandboxOrganization)
+	return ParseConfig("sandbox.yaml", []byte(yaml), func(string) string { return "" })
+}
+
+// explainSandbox tells on stderr what there is and how to go on.
+func (c *cli) explainSandbox(w *sandbox.World, at endpoints) {
+	fmt.Fprintf(c.stderr, `
+The sandbox is up. Result events are on stdout; Ctrl-C ends it.
+
+  NATS       %[1]s
+  Koji hub   %[2]s
+  Greenwave  %[3]s
+  registry   %[4]s, plain HTTP; images lie in %[4]s/%[5]s/…
+  metrics    %[6]s/metrics
+
+Announce another build (it updates the sample operator to 1.1.0):
+
+  nats --server %[1]s pub %[7]s '{"specversion":"1.0","id":"by-hand-1","source":"/me","type":"%[8]s","data":{"nvr":"%[9]s"}}'
+
+Other builds there: %[10]s (the gate refuses it), %[11]s (the gate waits for a
+test), %[12]s (no operator in it). Watch the results elsewhere:
+
+  nats --server %[1]s sub 'omps.result.>'
+
+`, at.NATS, w.HubURL(), w.GreenwaveURL(), w.RegistryHost(), sandboxOrganization, at.Ops,
+		events.SubjectBuildCompleted, events.TypeBuildCompleted, sandbox.UpdateNVR,
+		sandbox.RejectedNVR, sandbox.WaitingNVR, sandbox.PlainNVR)
+}
+
+// showResults announces the sample build and prints result events until ctx
+// ends, or with once until the first. Then an outcome other than published is
+// an error.
+func (c *cli) showResults(ctx context.Context, url string, once bool) error {
+	conn, err := nats.Connect(url)
+	if err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	results, err := js.OrderedConsumer(ctx, events.DefaultNames().Results, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	if err := announceSample(ctx, conn); err != nil {
+		return fmt.Errorf("sandbox: announce the sample build: %w", err)
+	}
+	if once {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, onceTimeout)
+		defer cancel()
+	}
+	for {
+		msg, err := results.Next(jetstream.FetchContext(ctx))
+		switch {
+		case ctx.Err() != nil && once:
+			return fmt.Errorf("sandbox: no result: %w", ctx.Err())
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("sandbox: read results: %w", err)
+		}
+		eventType, err := c.printResult(msg)
+		if err != nil {
+			return fmt.Errorf("sandbox: %w", err)
+		}
+		if once && eventType != events.TypePublished {
+			return fmt.Errorf("sandbox: the sample build was not published: %s", msg.Subject())
+		}
+		if once {
+			return nil
+		}
+	}
+}
+
+func announceSample(ctx context.Context, conn *nats.Conn) error {
+	e, subject, err := events.NewBuildEvent(events.BuildEvent{
+		NVR: sandbox.SampleNVR, Source: "/omps-consumer/sandbox", ID: rand.Text(), Time: time.Now(),
+	})
+	if err != nil {
+		return err
+	}
+	header, data, err := events.EncodeStructured(e)
+	if err != nil {
+		return err
+	}
+	_, err = send(ctx, conn, &nats.Msg{Subject: subject, Header: header, Data: data}, e.ID())
+	return err
+}
+
+// printResult prints a result event as one line of JSON and returns its type.
+func (c *cli) printResult(msg jetstream.Msg) (string, error) {
+	e, err := events.Decode(msg.Subject(), msg.Headers(), msg.Data())
+	if err != nil {
+		return "", err
+	}
+	line, err := json.Marshal(e)
+	if err != nil {
+		return "", err
+	}
+	_, err = c.stdout.Write(append(line, '\n'))
+	return e.Type(), err
+}
