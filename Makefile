@@ -10,7 +10,7 @@ COUNT    ?= 6
 all: fmt-check lint test build
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/consumer ./cmd/consumer
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o bin/consumer ./cmd/consumer
 
 test:
 	$(GO) test ./...

@@ -110,7 +110,7 @@ func TestDecodeKeepsExtensions(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
-	event := func(old, new string) string { return strings.Replace(flatEvent, old, new, 1) }
+	event := func(old, replacement string) string { return strings.Replace(flatEvent, old, replacement, 1) }
 	binary := func(name string, values ...string) nats.Header {
 		h := nats.Header{
 			"ce-specversion": {"1.0"}, "ce-id": {"1"}, "ce-source": {"/by-hand"}, "ce-type": {TypeBuildCompleted},

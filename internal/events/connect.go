@@ -70,7 +70,7 @@ func Connect(ctx context.Context, o ConnOptions) (*nats.Conn, error) {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("connect to nats at %s: %w", shown, errors.Join(err, ctx.Err()))
-		case <-time.After(backoff(attempt, firstWait, lastWait)):
+		case <-time.After(backoff(attempt, lastWait)):
 		}
 	}
 }
@@ -102,7 +102,7 @@ func (o ConnOptions) connect(log *slog.Logger) (*nats.Conn, error) {
 		nats.PingInterval(pingInterval),
 		nats.DrainTimeout(drainTimeout),
 		nats.MaxReconnects(-1),
-		nats.CustomReconnectDelay(func(attempt int) time.Duration { return backoff(attempt, firstWait, lastWait) }),
+		nats.CustomReconnectDelay(func(attempt int) time.Duration { return backoff(attempt, lastWait) }),
 		nats.ReconnectBufSize(-1),
 		// Without it, two equal authorization errors close the connection for
 		// good, as during the rotation of a secret.
@@ -199,11 +199,12 @@ func redactURLs(list string) (string, error) {
 }
 
 // backoff is the wait after the given attempt, counted from 1: doubling from
-// first to last, of which a random half is taken off so that replicas spread.
-func backoff(attempt int, first, last time.Duration) time.Duration {
+// firstWait to last, of which up to a half is taken off at random so that
+// replicas spread.
+func backoff(attempt int, last time.Duration) time.Duration {
 	d := last
 	if shift := max(attempt, 1) - 1; shift < 16 {
-		d = min(first<<shift, last)
+		d = min(firstWait<<shift, last)
 	}
 	return d - rand.N(d/2+1)
 }

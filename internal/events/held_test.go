@@ -113,13 +113,13 @@ func TestMergedHeaders(t *testing.T) {
 
 func TestBackoffIsBounded(t *testing.T) {
 	t.Parallel()
-	const first, last = 100 * time.Millisecond, 5 * time.Second
+	const last = 5 * time.Second
 	for attempt := -1; attempt < 100; attempt++ {
 		full := last
 		if n := max(attempt, 1) - 1; n < 6 {
-			full = min(first<<n, last)
+			full = min(firstWait<<n, last)
 		}
-		if got := backoff(attempt, first, last); got < full/2 || got > full {
+		if got := backoff(attempt, last); got < full/2 || got > full {
 			t.Errorf("attempt %d waits %s, not %s to %s", attempt, got, full/2, full)
 		}
 	}

@@ -38,8 +38,7 @@ const (
 	// again; before, finding the durable where it was is enough.
 	unhealthyAfter = 3
 
-	firstPullRetry = 100 * time.Millisecond
-	lastPullRetry  = 2 * time.Second
+	lastPullRetry = 2 * time.Second
 )
 
 // intake pulls from one stream, settles what is not ours and hands on the rest.
@@ -143,8 +142,8 @@ func (in *intake) pull(ctx context.Context) (pull, error) {
 // messages that are under way by then would be lost to us, and come again only
 // after the ack wait.
 type serverDeadline struct {
-	context.Context
-	at time.Time
+	context.Context //nolint:containedctx // it is a context itself, with another deadline
+	at              time.Time
 }
 
 func (d serverDeadline) Deadline() (time.Time, bool) { return d.at, true }
@@ -179,7 +178,7 @@ func (in *intake) failed(err error) <-chan time.Time {
 	in.health.set(fmt.Errorf("pull from %s: %w", in.stream, err))
 	in.c.log.Warn("pull failed", "stream", in.stream, "attempt", in.failures, "err", err)
 	in.durable = nil
-	return time.After(backoff(in.failures, firstPullRetry, lastPullRetry))
+	return time.After(backoff(in.failures, lastPullRetry))
 }
 
 // take settles msg if it is not ours, and holds it if it is.

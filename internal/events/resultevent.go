@@ -42,7 +42,7 @@ func newResultEvent(in ResultInput) (e event.Event, subject string, err error) {
 		return event.Event{}, "", err
 	}
 	if published := in.Outcome == pipeline.OutcomePublished; published != (in.Result.Err == nil) {
-		return event.Event{}, "", fmt.Errorf("outcome %s with error %v", in.Outcome, in.Result.Err)
+		return event.Event{}, "", fmt.Errorf("outcome %s contradicts whether there is an error", in.Outcome)
 	}
 	e, err = newEvent(head{
 		eventType: eventType, source: in.Source, id: resultID(in),

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
@@ -255,7 +254,6 @@ func TestProvisionWithoutAServer(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)
 	b.Stop()
-	eventually(t, "disconnected", func() bool { return b.nc.Status() == nats.RECONNECTING })
 	var faults events.Faults
 	if err := events.Provision(t.Context(), b.js, provisioned()); err == nil || errors.As(err, &faults) {
 		t.Errorf("error is %v", err)

@@ -116,10 +116,10 @@ func Judge(results []pipeline.Result, tries uint64, age time.Duration, p Policy,
 	return v
 }
 
-// Exhausted tells why a delivery is not even worked on, or nil. Judge ends
+// exhausted tells why a delivery is not even worked on, or nil. Judge ends
 // what runs to its end within the budget, so this meets only what never did:
 // a message that takes the process down with it.
-func (p Policy) Exhausted(tries uint64, age time.Duration) error {
+func (p Policy) exhausted(tries uint64, age time.Duration) error {
 	switch {
 	case tries > p.MaxTries:
 		return pipeline.Retry(pipeline.ReasonInternal, errors.New("delivered too often without an end"))

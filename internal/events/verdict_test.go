@@ -265,7 +265,7 @@ func TestExhausted(t *testing.T) {
 		{501, 0, pipeline.ReasonInternal},
 	}
 	for _, tt := range tests {
-		err := p.Exhausted(tt.tries, tt.age)
+		err := p.exhausted(tt.tries, tt.age)
 		if (err != nil) != (tt.reason != "") || err != nil && pipeline.ReasonOf(err) != tt.reason {
 			t.Errorf("try %d at %s: %v", tt.tries, tt.age, err)
 		}

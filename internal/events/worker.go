@@ -84,7 +84,7 @@ func (c *Consumer) work(ctx context.Context, d *delivery) (w worked) {
 		w.trigger, err = c.opts.Reader.Trigger(d.msg.Subject(), w.cause)
 	}
 	if err == nil {
-		err = c.opts.Policy.Exhausted(d.tries, d.age(time.Now()))
+		err = c.opts.Policy.exhausted(d.tries, d.age(time.Now()))
 	}
 	if err != nil {
 		w.results = c.concerned(w.trigger, err)
