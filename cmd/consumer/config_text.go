@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
 // checkURL wants an absolute URL of one of the schemes that names a server and
@@ -126,37 +128,24 @@ func fillIn(template string, samples map[string]string, known string) (string, e
 	return text, err
 }
 
-// repositoryName and tagName are the grammar of
-// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests.
-var (
-	repositoryName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagName        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-)
-
-// maxRepositoryName is what clients bound a repository's name to, its
-// organization included.
-const maxRepositoryName = 255
-
 func checkRepository(organization, template string) error {
-	name, err := fillIn(template, map[string]string{"{package}": "etcd"}, "{package}")
-	switch {
-	case err != nil:
+	if _, err := fillIn(template, map[string]string{"{package}": "etcd"}, "{package}"); err != nil {
 		return err
-	case !repositoryName.MatchString(name), len(organization)+1+len(name) > maxRepositoryName:
-		return fmt.Errorf("%q cannot be a repository's name", name)
 	}
-	return nil
+	_, err := pipeline.ExpandRepository(organization, template, "etcd")
+	return err
 }
 
 func checkTag(template string) error {
-	samples := map[string]string{
-		"{version}": "1.2.3", "{nvr}": "etcd-operator-container-1.0-1", "{package}": "etcd",
-	}
+	nvr := pipeline.NVR{Name: "etcd-operator-container", Version: "1.0", Release: "1"}
+	samples := map[string]string{"{version}": "1.2.3", "{nvr}": nvr.String(), "{package}": "etcd"}
 	name, err := fillIn(template, samples, "{version}, {nvr} and {package}")
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !tagName.MatchString(name):
+	}
+	// What a version or an NVR may hold becomes an underscore; the template's
+	// own words are meant as they are.
+	if tag, err := pipeline.ExpandTag(template, "etcd", "1.2.3", nvr); err != nil || tag != name {
 		return fmt.Errorf("%q cannot be a tag", name)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/schemas"
 )
 
 // publishTimeout bounds sending one event, connecting included.
@@ -113,7 +114,7 @@ func buildFlags(cmd *cobra.Command, nvr *string, id *int64) {
 
 // emit prints the event, or sends it and says where it is stored.
 func (c *cli) emit(ctx context.Context, flags eventFlags, e event.Event, subject string) error {
-	header, data, err := events.EncodeStructured(e)
+	header, data, err := validEvent(e)
 	if err != nil {
 		return err
 	}
@@ -138,6 +139,18 @@ func (c *cli) emit(ctx context.Context, flags eventFlags, e event.Event, subject
 	}
 	_, err = fmt.Fprintf(c.stdout, "sent %s to %s: stream %s, sequence %d\n", e.ID(), subject, ack.Stream, ack.Sequence)
 	return err
+}
+
+// validEvent encodes an event whose data its schema takes.
+func validEvent(e event.Event) (nats.Header, []byte, error) {
+	set, err := schemas.Load()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := set.Validate(e.Type(), e.Data()); err != nil {
+		return nil, nil, &usageError{err}
+	}
+	return events.EncodeStructured(e)
 }
 
 // send publishes a message to JetStream and waits until it is stored.

@@ -271,7 +271,8 @@ func TestSandboxUsage(t *testing.T) {
 		{"sandbox", "--gate", "ajar"}, {"sandbox", "--archive", "no-such-file.zip"}, {"sandbox", "extra"},
 		{"sandbox", "--nats-listen", "nonsense"}, {},
 		{"run"}, {"run", "-c", "no-such-file.yaml"}, {"nonsense"}, {"check", "-c"}, {"event"}, {"event", "build"},
-		{"event", "build", "--nvr", "nodashes"}, {"event", "push", "--nvr", "a-1-1"},
+		{"event", "build", "--nvr", "nodashes"}, {"event", "push", "--organization", "", "--nvr", "a-1-1"},
+		{"event", "push", "--organization", "myorg", "--nvr", "a-1-1", "--repository", "../x"}, {"event", "push", "--nvr", "a-1-1"},
 	} {
 		var stdout, stderr lockedBuffer
 		if code := run(t.Context(), args, func(string) string { return "" }, &stdout, &stderr); code != exitUsage {

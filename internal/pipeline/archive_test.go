@@ -58,7 +58,7 @@ func TestReadArchiveRefuses(t *testing.T) {
 		{"text", []byte("<html>Not Found</html>, and more to be long enough"), "not a zip file"},
 		{"cut short", good[:len(good)-5], "not a zip file"},
 		{"bytes in front", append([]byte("#!/bin/sh\n"), good...), "central directory"},
-		{"bytes behind", append(slices.Clone(good), 0), "not a zip file"},
+		{"bytes behind", append(slices.Clone(good), 0), "does not reach to the end"},
 		{"file too large", zipOf(t, "a", strings.Repeat("x", 61)), "limit of 60 for a file"},
 		{"sum too large", zipOf(t, "a", strings.Repeat("x", 60), "b", strings.Repeat("x", 41)), "limit of 100 bytes unpacked"},
 		{"too many", zipOf(t, "a", "", "b", "", "c", "", "d/", ""), "4 entries"},
@@ -73,6 +73,9 @@ func TestReadArchiveRefuses(t *testing.T) {
 		{"twice", zipOf(t, "a", "1", "a", "2"), "another entry has this name"},
 		{"other case", zipOf(t, "a", "1", "A", "1"), "another entry has this name"},
 		{"file and folder", zipOf(t, "a", "1", "a/b", "1"), "is a file and a directory"},
+		{"an end record in the comment", withComment(good, append(slices.Clone(good), 'x')), "end record"},
+		{"an end record's signature in the comment", withComment(good, []byte("PK\x05\x06")), "end record"},
+		{"a second name", withExtra(t, "a.yaml", "\x75\x70\x0b\x00\x01\x00\x00\x00\x00b.yaml"), "has a second name"},
 		{"changed data", flipped(good, bytes.Index(good, []byte("a.yaml"))+8), ""},
 	}
 	for _, c := range cases {
@@ -89,6 +92,26 @@ func TestReadArchiveRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func withComment(archive, comment []byte) []byte {
+	archive = slices.Clone(archive)
+	binary.LittleEndian.PutUint16(archive[len(archive)-2:], uint16(len(comment)))
+	return append(archive, comment...)
+}
+
+// withExtra packs an empty file with an extra field in its headers.
+func withExtra(tb testing.TB, name, extra string) []byte {
+	tb.Helper()
+	var buf bytes.Buffer
+	w := zip.NewWriter(&buf)
+	if _, err := w.CreateHeader(&zip.FileHeader{Name: name, Extra: []byte(extra)}); err != nil {
+		tb.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return buf.Bytes()
 }
 
 func flipped(data []byte, at int) []byte {

@@ -17,6 +17,10 @@ type Trigger struct {
 	NVR     NVR   // zero when only the id is known
 	BuildID int64 // 0 when only the NVR is known
 
+	// SaysComplete: the event itself says that the build is COMPLETE and no
+	// draft, so a hub that says otherwise is behind.
+	SaysComplete bool
+
 	// A request names its organization, and may override what the
 	// organization's configuration says.
 	Organization string
@@ -129,10 +133,14 @@ type File struct {
 	Data []byte
 }
 
-// Manifests is the verified content of a build's archive.
+// Manifests is the verified content of a build's archive, parsed once for all
+// organizations.
 type Manifests struct {
 	Build    Build
 	Decision *Decision
 	Bytes    int64  // of the archive as fetched
 	Files    []File // sorted by path
+
+	operator operator
+	faults   []Fault
 }

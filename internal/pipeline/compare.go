@@ -27,8 +27,14 @@ func checkEdit(before, after document, spans []span) error {
 		if a.Kind != yaml.AliasNode && a.ShortTag() != b.ShortTag() {
 			return fmt.Errorf("line %d: rewriting turns %s into %s", b.Line, b.ShortTag(), a.ShortTag())
 		}
+		if b.Kind == yaml.MappingNode && repeatsKey(a) && !repeatsKey(b) {
+			return fmt.Errorf("line %d: rewriting makes two keys the same", b.Line)
+		}
 		if a.Value == b.Value {
 			continue
+		}
+		if b.Kind == yaml.AliasNode {
+			return fmt.Errorf("line %d: rewriting turns an alias to another anchor", b.Line)
 		}
 		last := 1 << 30
 		if i+1 < len(old) {
@@ -39,6 +45,20 @@ func checkEdit(before, after document, spans []span) error {
 		}
 	}
 	return nil
+}
+
+// repeatsKey tells whether a mapping has a key twice. Real manifests do, and
+// the last counts.
+func repeatsKey(mapping *yaml.Node) bool {
+	seen := make(map[string]bool, len(mapping.Content)/2)
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if key := mapping.Content[i].Value; seen[key] {
+			return true
+		} else {
+			seen[key] = true
+		}
+	}
+	return false
 }
 
 // flatten lists a document's nodes in the order of the file, aliases not

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"path"
 	"slices"
 	"strings"
@@ -92,53 +93,84 @@ func (o operator) inFolder(folder string) []manifest {
 	return found
 }
 
-// readOperator parses the files that a layout counts as its own and collects
-// the faults of all of them. Files that do not parse are faults, not skipped.
-func readOperator(files []File) (operator, []Fault) {
+// readOperator parses, once, the files that a layout counts as its own and
+// collects the faults of all of them. Files that do not parse are faults, not
+// skipped. An error means that ctx ended.
+func readOperator(ctx context.Context, files []File) (operator, []Fault, error) {
+	r := operatorReader{ctx: ctx, marksLeft: maxYAMLMarks, parsed: make(map[string]document)}
+	bundle := r.isBundle(files)
 	var op operator
-	var faults []Fault
-	bundle := isBundle(files)
 	for _, f := range files {
 		if !belongs(f.Path, bundle) {
 			op.others = append(op.others, f.Path)
 			continue
 		}
-		doc, err := parseYAML(f)
-		if err == nil && doc.more {
-			faults = append(faults, Fault{File: f.Path, Text: "holds more than one document; readers take only the first"})
+		if doc, ok := r.parse(f); ok {
+			op.manifests = append(op.manifests, newManifest(doc))
 		}
-		if err != nil {
-			faults = append(faults, Fault{File: f.Path, Text: err.Error()})
-			continue
-		}
-		op.manifests = append(op.manifests, newManifest(doc))
 	}
 	if bundle {
 		op.layout = layoutBundle
 		op.findAnnotations()
-		return op, faults
+		return op, r.faults, ctx.Err()
 	}
 	op.layout = layoutFlat
 	if slices.ContainsFunc(op.ofKind(kindCSV), func(m manifest) bool { return path.Dir(m.path) != "." }) {
 		op.layout = layoutNested
 	}
-	return op, append(faults, op.findPackage()...)
+	return op, append(r.faults, op.findPackage()...), ctx.Err()
+}
+
+// operatorReader parses the files of one archive.
+type operatorReader struct {
+	ctx       context.Context //nolint:containedctx // lives as long as the call it came with
+	marksLeft int
+	parsed    map[string]document // by path
+	faults    []Fault
+}
+
+// parse returns a file parsed, or notes why it is none.
+func (r *operatorReader) parse(f File) (document, bool) {
+	if doc, ok := r.parsed[f.Path]; ok {
+		return doc, true
+	}
+	fault := func(text string) (document, bool) {
+		r.faults = append(r.faults, Fault{File: f.Path, Text: text})
+		return document{}, false
+	}
+	if r.ctx.Err() != nil {
+		return fault("was not read in time")
+	}
+	if r.marksLeft -= yamlMarks(f.Data); r.marksLeft < 0 {
+		return fault("has too many lines and items, with the files before it")
+	}
+	doc, err := parseYAML(f)
+	if err != nil {
+		return fault(err.Error())
+	}
+	if doc.more {
+		return fault("holds more than one document; readers take only the first")
+	}
+	r.parsed[f.Path] = doc
+	return doc, true
 }
 
 // isBundle: a bundle has its two folders and no package manifest beside them.
-func isBundle(files []File) bool {
-	var hasManifests, hasMetadata bool
-	for _, f := range files {
-		dir, _, _ := strings.Cut(f.Path, "/")
-		hasManifests = hasManifests || dir == manifestsDir
-		hasMetadata = hasMetadata || dir == metadataDir
-		if path.Dir(f.Path) == "." && rewritable(f.Path) {
-			if doc, err := parseYAML(f); err == nil && at(doc.root, "packageName") != nil {
-				return false
-			}
-		}
+func (r *operatorReader) isBundle(files []File) bool {
+	has := func(folder string) bool {
+		return slices.ContainsFunc(files, func(f File) bool { return strings.HasPrefix(f.Path, folder+"/") })
 	}
-	return hasManifests && hasMetadata
+	if !has(manifestsDir) || !has(metadataDir) {
+		return false
+	}
+	beside := operatorReader{ctx: r.ctx, marksLeft: maxYAMLMarks, parsed: r.parsed} // its faults do not count yet
+	return !slices.ContainsFunc(files, func(f File) bool {
+		if strings.Contains(f.Path, "/") || !rewritable(f.Path) {
+			return false
+		}
+		doc, ok := beside.parse(f)
+		return ok && at(doc.root, "packageName") != nil
+	})
 }
 
 // belongs tells whether a file is part of an operator: for a bundle what lies

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"path"
 	"slices"
 
 	"github.com/Masterminds/semver/v3"
@@ -33,10 +34,20 @@ func newCSV(m manifest) csv {
 // csvs reads the operator's ClusterServiceVersions, the oldest first.
 func (o operator) csvs() []csv {
 	var list []csv
-	for _, m := range o.ofKind(kindCSV) {
+	for _, m := range o.csvManifests() {
 		list = append(list, newCSV(m))
 	}
 	slices.SortStableFunc(list, func(a, b csv) int { return a.version.Compare(b.version) })
+	return list
+}
+
+// csvManifests are the ClusterServiceVersions that count. As for
+// operator-courier, those beside the version folders do not.
+func (o operator) csvManifests() []manifest {
+	list := o.ofKind(kindCSV)
+	if o.layout == layoutNested {
+		list = slices.DeleteFunc(list, func(m manifest) bool { return path.Dir(m.path) == "." })
+	}
 	return list
 }
 
@@ -53,28 +64,31 @@ func (o operator) channels() []channel {
 }
 
 // channelsOf tells for each CSV, by name, which channels lead to it: its
-// channel's head, and from there what each CSV replaces or skips. What a CSV
-// replaces need not be in the archive.
+// channel's head, what that replaces, and so on, and what each of these skips.
+// What a skipped CSV replaces in its turn is not in the channel. What a CSV
+// replaces or skips need not be in the archive.
 func channelsOf(channels []channel, csvs []csv) map[string][]string {
 	byName := make(map[string]csv, len(csvs))
 	for _, c := range csvs {
 		byName[c.name] = c
 	}
-	member := make(map[string][]string, len(csvs))
+	members := make(map[string][]string, len(csvs))
 	for _, ch := range channels {
-		next := []string{ch.head}
-		for seen := map[string]bool{}; len(next) > 0; next = next[1:] {
-			c, ok := byName[next[0]]
-			if !ok || seen[c.name] {
-				continue
+		inChannel := make(map[string]bool)
+		passed := make(map[string]bool)
+		for name := ch.head; !passed[name]; name = byName[name].replaces {
+			passed[name] = true
+			inChannel[name] = true
+			for _, skipped := range byName[name].skips {
+				inChannel[skipped] = true
 			}
-			seen[c.name] = true
-			member[c.name] = append(member[c.name], ch.name)
-			next = append(append(next, c.replaces), c.skips...)
+		}
+		for name := range inChannel {
+			members[name] = append(members[name], ch.name)
 		}
 	}
-	for _, names := range member {
+	for _, names := range members {
 		slices.Sort(names)
 	}
-	return member
+	return members
 }

@@ -15,12 +15,22 @@ const (
 // maxTag is the longest tag that the distribution spec allows.
 const maxTag = 128
 
-// ExpandRepository makes a repository's name, without its organization, from
-// an organization's template. The result has to be a legal one.
-func ExpandRepository(template, pkg string) (string, error) {
+// maxRepository is how long Quay lets a repository's name be, organization
+// included.
+const maxRepository = 255
+
+// ExpandRepository makes a repository's name, organization/name, from an
+// organization's template. The name may have slashes; each of its parts has to
+// be a legal one.
+func ExpandRepository(organization, template, pkg string) (string, error) {
 	name := strings.ReplaceAll(template, placeholderPackage, pkg)
-	if !legalPackageName(name) {
-		return "", fmt.Errorf("%.300q cannot be a repository's name", name)
+	for part := range strings.SplitSeq(name, "/") {
+		if !legalPackageName(part) {
+			return "", fmt.Errorf("%.300q cannot be a repository's name", name)
+		}
+	}
+	if name = organization + "/" + name; len(name) > maxRepository {
+		return "", fmt.Errorf("repository %.300q is longer than %d", name, maxRepository)
 	}
 	return name, nil
 }

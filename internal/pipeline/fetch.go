@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"time"
 )
 
 // ArchiveOpener reads an archive from the Koji files server.
@@ -38,10 +37,6 @@ func DefaultLimits() Limits {
 	}
 }
 
-// damageDoubt: a download that differs from what Koji says may have been
-// damaged on its way, so it is read again before the build is refused.
-const damageDoubt = time.Nanosecond
-
 // Fetch is the third stage: it downloads, verifies and unpacks in memory.
 type Fetch struct {
 	Opener ArchiveOpener
@@ -52,7 +47,7 @@ type Fetch struct {
 // what Koji says, or not a well-formed zip within the limits, is Rejected.
 func (s Fetch) Do(ctx context.Context, a Approved) (Manifests, error) {
 	archive := a.Build.Archive
-	data, err := s.download(ctx, archive)
+	data, err := s.verified(ctx, archive)
 	if err != nil {
 		return Manifests{}, err
 	}
@@ -61,8 +56,31 @@ func (s Fetch) Do(ctx context.Context, a Approved) (Manifests, error) {
 		a.Build.Archive.Checksum = Checksum{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
 	}
 	m := Manifests{Build: a.Build, Decision: a.Decision, Bytes: int64(len(data))}
-	m.Files, err = ReadArchive(data, s.Limits)
+	if m.Files, err = ReadArchive(data, s.Limits); err != nil {
+		return m, err
+	}
+	m.operator, m.faults, err = readOperator(ctx, m.Files)
 	return m, err
+}
+
+// verified downloads an archive that is what Koji says it is. One that is not
+// may have been damaged on its way: it is read once more before the build is
+// refused for it.
+func (s Fetch) verified(ctx context.Context, a Archive) ([]byte, error) {
+	data, err := s.download(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if verify(a, data) == nil {
+		return data, nil
+	}
+	if data, err = s.download(ctx, a); err != nil {
+		return nil, err
+	}
+	if err := verify(a, data); err != nil {
+		return nil, Reject(ReasonBadArchive, err)
+	}
+	return data, nil
 }
 
 func (s Fetch) download(ctx context.Context, a Archive) ([]byte, error) {
@@ -81,6 +99,9 @@ func (s Fetch) download(ctx context.Context, a Archive) ([]byte, error) {
 		buf.Grow(int(a.Size) + bytes.MinRead)
 	}
 	if _, err := io.Copy(&buf, io.LimitReader(r, s.Limits.ArchiveBytes+1)); err != nil {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("read %s: %w", a.Name, ctx.Err())
+		}
 		return nil, Retry(ReasonKojiUnavailable, fmt.Errorf("read %s: %w", a.Name, err))
 	}
 	data := buf.Bytes()
@@ -88,26 +109,28 @@ func (s Fetch) download(ctx context.Context, a Archive) ([]byte, error) {
 		return nil, Reject(ReasonBadArchive,
 			fmt.Errorf("%s has more than the limit of %d bytes", a.Name, s.Limits.ArchiveBytes))
 	}
-	return data, verify(a, data)
+	if a.Checksum == (Checksum{}) && !bytes.HasPrefix(data, []byte("PK")) {
+		// Nothing tells this from what a server in between says of itself.
+		return nil, Retry(ReasonKojiUnavailable, fmt.Errorf("%s is not a zip file, and Koji keeps no checksum of it", a.Name))
+	}
+	return data, nil
 }
 
 // verify compares a download with what Koji says of it.
 func verify(a Archive, data []byte) error {
 	if a.Size >= 0 && int64(len(data)) != a.Size {
-		return Doubtful(ReasonBadArchive, damageDoubt,
-			fmt.Errorf("%s has %d bytes, Koji says %d", a.Name, len(data), a.Size))
+		return fmt.Errorf("%s has %d bytes, Koji says %d", a.Name, len(data), a.Size)
 	}
 	if a.Checksum == (Checksum{}) {
 		return nil
 	}
 	h, err := newHash(a.Checksum.Algorithm)
 	if err != nil {
-		return Reject(ReasonBadArchive, err)
+		return err
 	}
 	h.Write(data)
 	if got := hex.EncodeToString(h.Sum(nil)); got != a.Checksum.Hex {
-		return Doubtful(ReasonBadArchive, damageDoubt,
-			fmt.Errorf("%s has %s %s, Koji says %s", a.Name, a.Checksum.Algorithm, got, a.Checksum.Hex))
+		return fmt.Errorf("%s has %s %s, Koji says %s", a.Name, a.Checksum.Algorithm, got, a.Checksum.Hex)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -20,25 +21,35 @@ func (r *report) checkRegistries(op operator, allowed []string) {
 	}
 }
 
-// imageReferences lists the scalars that name container images: the keys
-// image and containerImage, and RELATED_IMAGE_ environment variables.
+// imageReference is a whole scalar that can only be an image: a registry, a
+// repository, and a tag or digest.
+var imageReference = regexp.MustCompile(`^(oci://)?[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+(:[0-9]+)?(/[a-z0-9._-]+)+(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$`)
+
+// imageReferences lists the scalars that name container images: whatever the
+// keys image and containerImage hold, and what reads like one anywhere, such as
+// in the value of an environment variable.
 func imageReferences(n *yaml.Node, list []*yaml.Node) []*yaml.Node {
 	if n == nil {
 		return list
 	}
-	if n.Kind == yaml.MappingNode {
+	switch n.Kind {
+	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			v := follow(n.Content[i+1])
-			switch key := n.Content[i].Value; {
-			case v.Kind != yaml.ScalarNode || v.Value == "":
-			case key == "image", key == "containerImage",
-				key == "value" && strings.HasPrefix(textAt(n, "name"), "RELATED_IMAGE_"):
+			key, v := n.Content[i].Value, follow(n.Content[i+1])
+			if (key == "image" || key == "containerImage") && v.Kind == yaml.ScalarNode && v.Value != "" {
 				list = append(list, v)
+				continue
 			}
+			list = imageReferences(n.Content[i+1], list)
 		}
-	}
-	for _, child := range n.Content {
-		list = imageReferences(child, list)
+	case yaml.ScalarNode:
+		if m := imageReference.FindStringSubmatch(n.Value); m != nil && (m[5] != "" || m[6] != "") {
+			list = append(list, n)
+		}
+	default:
+		for _, child := range n.Content {
+			list = imageReferences(child, list)
+		}
 	}
 	return list
 }

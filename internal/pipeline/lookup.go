@@ -16,8 +16,8 @@ type BuildFinder interface {
 	FindArchive(ctx context.Context, b HubBuild) (Archive, error)
 }
 
-// hubLag is how long a build that was announced may be unknown to the hub
-// that answers us: the announcement can outrun a replica.
+// hubLag is how long the hub that answers us may know less than what announced
+// a build: the announcement can outrun a replica.
 const hubLag = time.Minute
 
 // Lookup is the first stage: it finds out what is true of a trigger.
@@ -26,11 +26,11 @@ type Lookup struct {
 	Organizations []Organization
 }
 
-// Claim is what is known of a build before or after the hub was asked. Zero
-// fields are unknown, and what is unknown rules nothing out.
+// Claim is what is known of a build before or after the hub was asked. What is
+// unknown rules nothing out.
 type Claim struct {
-	Package      string // Koji package name
-	State        BuildState
+	Package      string     // Koji package name; "": unknown
+	State        BuildState // StateUnknown: unknown
 	Draft        bool
 	NoManifests  bool   // known to hold no operator manifests
 	Organization string // a request's; "" for an announcement
@@ -98,7 +98,7 @@ func (s Lookup) Do(ctx context.Context, t Trigger) (Build, error) {
 	})
 	build := Build{Trigger: t, ID: hub.ID, NVR: hub.NVR, Subtypes: hub.Subtypes, Organizations: orgs}
 	if err != nil {
-		return build, answer(t, err)
+		return build, answer(t, behind(t, hub, err))
 	}
 	build.Archive, err = s.Finder.FindArchive(ctx, hub)
 	return build, err
@@ -117,6 +117,15 @@ func notFound(t Trigger, err error) error {
 		return Reject(ReasonBuildNotFound, err)
 	}
 	return Doubtful(ReasonBuildNotFound, hubLag, err)
+}
+
+// behind makes a no that only a lagging hub can give a passing one: builds are
+// reserved before they are built, and drafts before they are promoted.
+func behind(t Trigger, hub HubBuild, err error) error {
+	if t.SaysComplete && (hub.State == StateBuilding || hub.Draft) {
+		return Doubtful(ReasonOf(err), hubLag, err)
+	}
+	return err
 }
 
 // answer makes Ignored Rejected for a request.

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // NVR names a Koji build: name, version and release. The name is the Koji
@@ -39,7 +41,7 @@ func (n NVR) Validate() error {
 			return fmt.Errorf("nvr %q has an empty part", n.String())
 		case part == "." || part == "..":
 			return fmt.Errorf("nvr %q has a part that is a path", n.String())
-		case strings.ContainsFunc(part, func(r rune) bool { return r <= ' ' || r == '/' || r == '\\' || r == 0x7f }):
+		case !utf8.ValidString(part) || strings.ContainsFunc(part, foreign):
 			return fmt.Errorf("nvr %q holds a character that no build name has", n.String())
 		}
 	}
@@ -58,6 +60,12 @@ func (n NVR) String() string {
 		return ""
 	}
 	return n.Name + "-" + n.Version + "-" + n.Release
+}
+
+// foreign tells what cannot be in a URL's path, an event's attribute or a line
+// of a log.
+func foreign(r rune) bool {
+	return r == '/' || r == '\\' || unicode.IsSpace(r) || unicode.IsControl(r)
 }
 
 func cutLast(s string) (before, after string, ok bool) {

@@ -13,7 +13,7 @@ func TestParseNVR(t *testing.T) {
 			t.Errorf("ParseNVR(%q) = %+v, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "a", "a-b", "-1-1", "a--1", "a-1-", "a/b-1-1", "a-1 -1", "a-1-1\n", "..-..-..", "a-.-1", `a\b-1-1`, string(make([]byte, 600))} {
+	for _, in := range []string{"", "a", "a-b", "-1-1", "a--1", "a-1-", "a/b-1-1", "a-1 -1", "a-1-1\n", "..-..-..", "a-.-1", `a\b-1-1`, "a\u0085-1-1", "a\u00a0-1-1", "a\xff-1-1", string(make([]byte, 600))} {
 		if got, err := ParseNVR(in); err == nil {
 			t.Errorf("ParseNVR(%q) = %+v", in, got)
 		}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -13,13 +14,13 @@ import (
 // pack makes the bundles of a validated operator. files are the archive's, as
 // rewritten.
 func pack(rel Release, op operator, files []File) (Release, error) {
-	repository := rel.Organization.Repository
+	template, reason := rel.Organization.Repository, ReasonInvalidManifests
 	if asked := rel.Build.Trigger.Repository; asked != "" {
-		repository = asked
+		template, reason = asked, ReasonInvalidEvent
 	}
-	repository, err := ExpandRepository(repository, rel.Package)
+	repository, err := ExpandRepository(rel.Organization.Name, template, rel.Package)
 	if err != nil {
-		return rel, Reject(ReasonInvalidManifests, err)
+		return rel, Reject(reason, err)
 	}
 	p := packer{rel: &rel, op: op, data: make(map[string][]byte, len(files)), packed: make(map[string]bool)}
 	for _, f := range files {
@@ -31,11 +32,14 @@ func pack(rel Release, op operator, files []File) (Release, error) {
 		p.packageManifests()
 	}
 	if len(rel.Bundles) == 0 {
-		return rel, Reject(ReasonInvalidManifests, fmt.Errorf("no channel leads to any ClusterServiceVersion"))
+		return rel, Reject(ReasonInvalidManifests, errors.New("no channel leads to any ClusterServiceVersion"))
+	}
+	if n := namesSize(rel.Bundles); n > maxNames {
+		return rel, Reject(ReasonInvalidManifests, fmt.Errorf("names and channels of all bundles are %d bytes, more than %d", n, maxNames))
 	}
 	for i := range rel.Bundles {
 		b := &rel.Bundles[i]
-		b.Repository = rel.Organization.Name + "/" + repository
+		b.Repository = repository
 		b.Tags, err = bundleTags(rel.Organization.Tags, rel.Package, b.Version, rel.Build.NVR, len(rel.Bundles) > 1)
 		if err != nil {
 			return rel, Reject(ReasonInvalidManifests, err)
@@ -48,6 +52,23 @@ func pack(rel Release, op operator, files []File) (Release, error) {
 	}
 	p.warnUnpacked(files)
 	return rel, nil
+}
+
+// maxNames bounds what a result event says of bundles, so that it can be said
+// at all: NATS takes messages of 1 MiB. The largest real package has 69 bundles
+// and 13 KiB.
+const maxNames = 256 << 10
+
+func namesSize(bundles []Bundle) int {
+	n := 0
+	for _, b := range bundles {
+		const rest = 500 // repository, digest, tags and the words around them
+		n += rest + len(b.CSV) + len(b.Version)
+		for _, c := range b.Channels {
+			n += len(c) + len(`"",`)
+		}
+	}
+	return n
 }
 
 type packer struct {
@@ -103,9 +124,6 @@ func (p *packer) packageManifests() {
 	member := channelsOf(channels, csvs)
 	p.packed[p.op.pkg.path] = true
 	for _, c := range csvs {
-		if p.op.layout == layoutNested && path.Dir(c.path) == "." {
-			continue // validation has warned of it
-		}
 		if len(member[c.name]) == 0 {
 			p.packed[c.path] = true
 			p.rel.Warnings = append(p.rel.Warnings, fmt.Sprintf("%s: no channel leads to %s, it is not published", c.path, c.name))
@@ -148,8 +166,8 @@ func bundleLabels(pkg string, b Bundle) map[string]string {
 	return labels
 }
 
-// annotationsYAML writes the labels as a bundle's annotations file, sorted.
-// JSON strings are YAML strings, so quoting them keeps every value a string.
+// annotationsYAML writes the labels as a bundle's annotations file, sorted. Every
+// escape of a quoted Go string is one of YAML's too.
 func annotationsYAML(labels map[string]string) []byte {
 	out := []byte("annotations:\n")
 	keys := make([]string, 0, len(labels))

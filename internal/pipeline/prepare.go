@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -31,7 +32,7 @@ func (s Prepare) Do(_ context.Context, o Order) (Release, error) {
 	if rel.Build.Trigger.Version != "" {
 		return rel, Reject(ReasonNotSupported, errors.New("a bundle image's version is its ClusterServiceVersion's"))
 	}
-	before, faults := readOperator(o.Manifests.Files)
+	before, faults := o.Manifests.operator, o.Manifests.faults
 	if err := before.identified(faults); err != nil {
 		return rel, err
 	}
@@ -76,14 +77,14 @@ func (o operator) edited(files []File, changed map[int][]span) (operator, []Faul
 	out.manifests = make([]manifest, len(o.manifests))
 	copy(out.manifests, o.manifests)
 	var faults []Fault
-	for i, spans := range changed {
+	for _, i := range slices.Sorted(maps.Keys(changed)) {
 		j := out.index(files[i].Path)
 		if j < 0 {
 			continue
 		}
 		after, err := parseYAML(files[i])
 		if err == nil {
-			err = checkEdit(o.manifests[j].document, after, spans)
+			err = checkEdit(o.manifests[j].document, after, changed[i])
 		}
 		if err != nil {
 			faults = append(faults, Fault{File: files[i].Path, Text: fmt.Sprintf("after rewriting: %v", err)})

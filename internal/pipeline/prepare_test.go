@@ -40,9 +40,12 @@ func orderOf(tb testing.TB, files []File) Order {
 	tb.Helper()
 	org := sampleOrganizations()[0]
 	org.Rules = []Rule{mustRule(tb, "quay.io", "registry.example.com", false)}
-	return Order{Organization: org, Manifests: Manifests{
-		Build: Build{ID: 1873402, NVR: NVR{"gadgets-container", "1.0", "7"}}, Files: files,
-	}}
+	m := Manifests{Build: Build{ID: 1873402, NVR: NVR{"gadgets-container", "1.0", "7"}}, Files: files}
+	var err error
+	if m.operator, m.faults, err = readOperator(tb.Context(), files); err != nil {
+		tb.Fatal(err)
+	}
+	return Order{Organization: org, Manifests: m}
 }
 
 // TestPrepare packs the archives under testdata/prepare.
@@ -136,6 +139,26 @@ func TestPrepareRefuses(t *testing.T) {
 		{"two documents", "flat-one", add("z.yaml", "a: b\n---\nc: d\n"), ReasonInvalidManifests, "more than one document"},
 		{"an alias bomb", "flat-one", add("z.yaml", bomb()), ReasonInvalidManifests, "too large once its aliases"},
 		{"a million items", "flat-one", add("z.yaml", "["+strings.Repeat("a,", 1_000_001)+"]"), ReasonInvalidManifests, "too many lines and items"},
+		{"deep and narrow", "flat-one", add("z.yaml", strings.Repeat(strings.Repeat("- ", 200)+"a\n", 3200)), ReasonInvalidManifests, "too many lines and items"},
+		{"a merge key", "flat-one", add("z.yaml", "a: &a {b: c}\nd: {<<: *a}\n"), ReasonInvalidManifests, "merge key"},
+		{"a key that is an alias", "flat-one", add("z.yaml", "a: &a b\n*a : c\n"), ReasonInvalidManifests, "not a plain word"},
+		{"a key with a tag", "flat-one", add("z.yaml", "name: a\n!!binary bmFtZQ==: b\n"), ReasonInvalidManifests, "key with a tag"},
+		{"a directive", "flat-one", add("z.yaml", "# x\n%YAML 1.2\n---\na: b\n"), ReasonInvalidManifests, "YAML directive"},
+		{"head beside the folders", "nested", func(files []File) []File {
+			for i, f := range files {
+				if f.Path == "1.2.0/csv.yaml" {
+					files[i].Path = "csv.yaml"
+				}
+			}
+			return files
+		}, ReasonInvalidManifests, "gadgets.v1.2.0 is not in the archive"},
+		{"owned is a mapping", "flat-one", edit("csv.yaml", "      - {name: gadgets.gadgets.example.com, kind: Gadget, version: v1}", "      name: gadgets.gadgets.example.com"), ReasonInvalidManifests, "owned: is a mapping, not a list"},
+		{"replaces is a list", "flat", edit("v1.1.0.csv.yaml", "replaces: gadgets.v1.0.0", "replaces: [gadgets.v1.0.0]"), ReasonInvalidManifests, "spec.replaces: is not a string"},
+		{"skips is a string", "nested", edit("1.2.0/csv.yaml", "skips: [gadgets.v1.1.0]", "skips: gadgets.v1.1.0"), ReasonInvalidManifests, "spec.skips: is a scalar"},
+		{"default channel is a number", "flat", edit("gadgets.package.yaml", "defaultChannel: stable", "defaultChannel: 4.5"), ReasonInvalidManifests, "defaultChannel: is not a string"},
+		{"too many channels", "flat-one", edit("gadgets.package.yaml", "channels:\n", "channels:\n"+strings.Repeat("  - {name: x, currentCSV: y}\n", 200)), ReasonInvalidManifests, "are 201, not 1 to 200"},
+		{"bundle of blank channels", "bundle", edit("metadata/annotations.yaml", "channels.v1: stable, beta", `channels.v1: " , "`), ReasonInvalidManifests, "are 0, not 1"},
+		{"bundle with a channel twice", "bundle", edit("metadata/annotations.yaml", "channels.v1: stable, beta", "channels.v1: stable,stable"), ReasonInvalidManifests, "is there twice"},
 		{"two packages", "flat-one", add("z.yaml", "packageName: z\n"), ReasonInvalidManifests, "second package manifest"},
 		{"package name is a path", "flat-one", edit("gadgets.package.yaml", "gadgets\n", "../evil\n"), ReasonInvalidManifests, "cannot be a repository's name"},
 		{"package name is empty", "flat-one", edit("gadgets.package.yaml", "packageName: gadgets", `packageName: ""`), ReasonInvalidManifests, "packageName: is empty"},
@@ -196,6 +219,53 @@ func bomb() string {
 	return s
 }
 
+// operator-courier took no notice of a CSV beside the version folders.
+func TestStrayCSVIsOnlyAWarning(t *testing.T) {
+	files := append(folder(t, "testdata/prepare/nested/in"),
+		File{"stray.yaml", []byte("kind: ClusterServiceVersion\nmetadata: {name: gadgets.v1.2.0}\nspec: {version: v1}\n")})
+	rel, err := Prepare{}.Do(t.Context(), orderOf(t, files))
+	if err != nil || len(rel.Bundles) != 3 {
+		t.Fatalf("%d bundles, %v", len(rel.Bundles), err)
+	}
+	if said := strings.Join(rel.Warnings, "\n"); !strings.Contains(said, "beside the version folders") {
+		t.Errorf("warnings: %s", said)
+	}
+}
+
+func TestResultWouldNotFit(t *testing.T) {
+	var channels strings.Builder
+	for i := range maxChannels {
+		fmt.Fprintf(&channels, "  - {name: %s%03d, currentCSV: gadgets.v1.2.0}\n", strings.Repeat("c", 90), i)
+	}
+	files := folder(t, "testdata/prepare/nested/in")
+	for i := range files {
+		if files[i].Path == "gadgets.package.yaml" {
+			files[i].Data = []byte("packageName: gadgets\nchannels:\n" + channels.String())
+		}
+	}
+	for i := range 15 {
+		name := fmt.Sprintf("0.%d.0", i)
+		for _, f := range folder(t, "testdata/prepare/nested/in/1.0.0") {
+			data := strings.ReplaceAll(string(f.Data), "1.0.0", name)
+			files = append(files, File{name + "/" + f.Path, []byte(data)})
+		}
+	}
+	for i, f := range files { // all of them in a row, so each is in every channel
+		for v := range 15 {
+			if f.Path == fmt.Sprintf("0.%d.0/csv.yaml", v) && v > 0 {
+				files[i].Data = []byte(strings.Replace(string(f.Data), "spec:\n", fmt.Sprintf("spec:\n  replaces: gadgets.v0.%d.0\n", v-1), 1))
+			}
+			if f.Path == "1.0.0/csv.yaml" {
+				files[i].Data = []byte(strings.Replace(string(folder(t, "testdata/prepare/nested/in/1.0.0")[1].Data), "spec:\n", "spec:\n  replaces: gadgets.v0.14.0\n", 1))
+			}
+		}
+	}
+	_, err := Prepare{}.Do(t.Context(), orderOf(t, files))
+	if ClassOf(err) != Rejected || !strings.Contains(err.Error(), "names and channels of all bundles") {
+		t.Errorf("%v %v", err, FaultsOf(err))
+	}
+}
+
 func TestEveryFaultIsReported(t *testing.T) {
 	files := folder(t, "testdata/prepare/flat-one/in")
 	for i := range files {
@@ -221,6 +291,50 @@ func TestAllowedRegistries(t *testing.T) {
 	}
 	if got := FaultsOf(err); len(got) != 2 || !strings.Contains(got[0], `"quay.io/gadgets/operator:1.0.0" is from quay.io`) {
 		t.Errorf("faults %q", got)
+	}
+}
+
+// An image is one wherever it stands.
+func TestImageReferences(t *testing.T) {
+	doc, err := parseYAML(File{"x.yaml", []byte(`
+image: a/b
+containerImage: &c quay.io/c:1
+env:
+  - {name: RELATED_IMAGE_X, value: x.io/related:1}
+  - {name: OPERAND, value: y.io:5000/operand@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}
+  - {name: URL, value: "https://z.io/page:1"}
+  - {name: PLAIN, value: z.io/no/tag}
+copy: {image: *c}
+args: ["--image=no", "w.io/list/item:v1"]
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range imageReferences(doc.root, nil) {
+		got = append(got, registryOf(n.Value))
+	}
+	if diff := cmp.Diff([]string{"docker.io", "quay.io", "x.io", "y.io:5000", "quay.io", "w.io"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestChannelsOf(t *testing.T) {
+	of := func(name, replaces string, skips ...string) csv {
+		return csv{manifest: manifest{name: name}, replaces: replaces, skips: skips}
+	}
+	csvs := []csv{of("1", ""), of("2", "1"), of("beta1", ""), of("beta2", "beta1"), of("3", "2", "beta2", "gone"), of("loop", "loop"), of("a", "b"), of("b", "a")}
+	channels := []channel{{"stable", "3"}, {"old", "2"}, {"loop", "loop"}, {"ring", "a"}}
+	want := map[string][]string{
+		"1": {"old", "stable"}, "2": {"old", "stable"}, "3": {"stable"},
+		"beta2": {"stable"}, // skipped: there, but what it replaces is not
+		"loop":  {"loop"}, "a": {"ring"}, "b": {"ring"},
+	}
+	got := channelsOf(channels, csvs)
+	for _, c := range csvs {
+		if diff := cmp.Diff(want[c.name], got[c.name]); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
 	}
 }
 

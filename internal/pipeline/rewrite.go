@@ -35,6 +35,11 @@ func NewRule(old, replacement string, isRegexp bool) (Rule, error) {
 	if err != nil {
 		return Rule{}, fmt.Errorf("old: %w", err)
 	}
+	for _, differs := range []string{"{,", "[[:"} {
+		if strings.Contains(old, differs) {
+			return Rule{}, fmt.Errorf("old has %q, which means something else to Python than to RE2", differs)
+		}
+	}
 	if pattern.MatchString("") {
 		return Rule{}, fmt.Errorf("old %q matches the empty string", old)
 	}
@@ -102,7 +107,8 @@ func (r Rule) find(data []byte) []span {
 	for i := range spans {
 		spans[i].start = unfold(spans[i].start, removed)
 		spans[i].end = unfold(spans[i].end, removed)
-		spans[i].text = bytes.ReplaceAll(spans[i].text, []byte("\n"), []byte("\r\n"))
+		text := bytes.ReplaceAll(spans[i].text, []byte("\r\n"), []byte("\n"))
+		spans[i].text = bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))
 	}
 	return spans
 }

@@ -86,6 +86,8 @@ func TestRewriteOnlyYAML(t *testing.T) {
 func TestNewRuleRefuses(t *testing.T) {
 	for _, c := range []struct{ old, new, says string }{
 		{"", "x", "old is empty"},
+		{"a{,3}", "x", "something else to Python"},
+		{"[[:alpha:]]", "x", "something else to Python"},
 		{"(", "x", "RE2"},
 		{"(?!a)b", "x", "RE2"},
 		{`(a)\1`, "x", "RE2"},
@@ -184,6 +186,9 @@ func TestCheckEdit(t *testing.T) {
 		{"string to number", "a: b\n", "a: 1\n", []span{{3, 4, []byte("1")}}, "turns !!str into !!int"},
 		{"structure", "a: b\n", "a: {b: c}\n", []span{{3, 4, []byte("{b: c}")}}, "structure"},
 		{"one node more", "a: [b]\n", "a: [b, c]\n", []span{{4, 5, []byte("b, c")}}, "structure"},
+		{"two keys the same", "a: 1\nb: 2\n", "b: 1\nb: 2\n", []span{{0, 1, []byte("b")}}, "two keys the same"},
+		{"two keys the same before", "b: 1\nb: q\n", "b: 1\nb: x\n", []span{{8, 9, []byte("x")}}, ""},
+		{"another anchor", "a: &a 1\nb: &b 2\nc: *a\n", "a: &a 1\nb: &b 2\nc: *b\n", []span{{20, 21, []byte("b")}}, "another anchor"},
 		{"a document more", "a: b\n", "a: b\n---\nc: d\n", []span{{4, 5, []byte("\n---\nc: d\n")}}, "documents"},
 	}
 	for _, c := range cases {
@@ -214,7 +219,7 @@ func TestRealManifestsRewrite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		op, _ := readOperator(files)
+		op, _, _ := readOperator(t.Context(), files)
 		out, changed, _ := rewriteFiles(files, rules)
 		if _, faults := op.edited(out, changed); len(faults) > 0 {
 			t.Errorf("%s: %v", filepath.Base(name), faults)

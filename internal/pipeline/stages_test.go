@@ -122,6 +122,9 @@ func TestLookup(t *testing.T) {
 		{"hub down", requested, HubBuild{}, Retry(ReasonKojiUnavailable, errors.New("x")), "transient koji-unavailable"},
 		{"draft", announced, with(func(b *HubBuild) { b.Draft = true }), nil, "ignored draft-build"},
 		{"draft, requested", requested, with(func(b *HubBuild) { b.Draft = true }), nil, "rejected draft-build"},
+		{"hub behind on the state", Trigger{NVR: sampleNVR, SaysComplete: true}, with(func(b *HubBuild) { b.State = StateBuilding }), nil, "transient build-not-complete"},
+		{"hub behind on the promotion", Trigger{NVR: sampleNVR, SaysComplete: true}, with(func(b *HubBuild) { b.Draft = true }), nil, "transient draft-build"},
+		{"deleted since", Trigger{NVR: sampleNVR, SaysComplete: true}, with(func(b *HubBuild) { b.State = StateDeleted }), nil, "ignored build-not-complete"},
 		{"building", announced, with(func(b *HubBuild) { b.State = StateBuilding }), nil, "ignored build-not-complete"},
 		{"no manifests", announced, with(func(b *HubBuild) { b.ManifestsArchive = "" }), nil, "ignored not-an-operator-build"},
 		{"no manifests, requested", requested, with(func(b *HubBuild) { b.ManifestsArchive = "" }), nil, "rejected not-an-operator-build"},
@@ -227,21 +230,28 @@ func TestFetch(t *testing.T) {
 		{"sha1", Archive{Size: size, Checksum: Checksum{"sha1", hex.EncodeToString(sha1sum[:])}}, bytes.NewReader(data), nil, "sha1:" + hex.EncodeToString(sha1sum[:]), ""},
 		{"sha256", Archive{Size: size, Checksum: Checksum{"sha256", own[7:]}}, bytes.NewReader(data), nil, own, ""},
 		{"Koji keeps none", Archive{Size: -1}, bytes.NewReader(data), nil, own, ""},
-		{"short", Archive{Size: size, Checksum: koji}, bytes.NewReader(data[:10]), nil, "transient bad-archive", "Koji says"},
-		{"long", Archive{Size: 3, Checksum: koji}, bytes.NewReader(data), nil, "transient bad-archive", "Koji says 3"},
-		{"other bytes", Archive{Size: size, Checksum: Checksum{"md5", strings.Repeat("0", 32)}}, bytes.NewReader(data), nil, "transient bad-archive", "Koji says 000"},
+		{"short", Archive{Size: size, Checksum: koji}, bytes.NewReader(data[:10]), nil, "rejected bad-archive", "Koji says"},
+		{"long", Archive{Size: 3, Checksum: koji}, bytes.NewReader(data), nil, "rejected bad-archive", "Koji says 3"},
+		{"other bytes", Archive{Size: size, Checksum: Checksum{"md5", strings.Repeat("0", 32)}}, bytes.NewReader(data), nil, "rejected bad-archive", "Koji says 000"},
 		{"unknown algorithm", Archive{Size: size, Checksum: Checksum{"crc", "0"}}, bytes.NewReader(data), nil, "rejected bad-archive", "crc"},
 		{"says it is too large", Archive{Size: 1001}, nil, nil, "rejected bad-archive", "limit of 1000"},
 		{"is too large", Archive{Size: -1}, bytes.NewReader(make([]byte, 1001)), nil, "rejected bad-archive", "limit of 1000"},
 		{"breaks off", Archive{Size: -1}, io.MultiReader(bytes.NewReader(data[:10]), brokenReader{}), nil, "transient koji-unavailable", "cable"},
 		{"does not open", Archive{Size: -1}, nil, Retry(ReasonKojiUnavailable, errors.New("x")), "transient koji-unavailable", ""},
-		{"not a zip", Archive{Size: -1}, strings.NewReader("<html>"), nil, "rejected bad-archive", "not a zip"},
+		{"not a zip", Archive{Size: 6, Checksum: Checksum{"md5", "166248a6129a1e4370d20adc2d4c23f3"}}, strings.NewReader("<html>"), nil, "rejected bad-archive", "not a zip"},
+		{"not a zip, and no checksum", Archive{Size: -1}, strings.NewReader("<html>"), nil, "transient koji-unavailable", "not a zip"},
+		{"a broken zip, and no checksum", Archive{Size: -1}, bytes.NewReader(data[:20]), nil, "rejected bad-archive", "not a zip"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			limits := DefaultLimits()
 			limits.ArchiveBytes = 1000
-			hub := &fakeHub{open: func(Archive) (io.ReadCloser, error) { return io.NopCloser(c.body), c.openErr }}
+			hub := &fakeHub{open: func(Archive) (io.ReadCloser, error) {
+				if again, ok := c.body.(io.Seeker); ok {
+					_, _ = again.Seek(0, io.SeekStart)
+				}
+				return io.NopCloser(c.body), c.openErr
+			}}
 			m, err := Fetch{Opener: hub, Limits: limits}.Do(t.Context(), Approved{Build: Build{ID: 7, Archive: c.archive}})
 			got := m.Build.Archive.Checksum.String()
 			if err != nil {
@@ -256,6 +266,25 @@ func TestFetch(t *testing.T) {
 				t.Errorf("got %q (%v), want %q", got, err, c.want)
 			}
 		})
+	}
+}
+
+// A download damaged on its way is read once more.
+func TestDamagedDownloadIsReadAgain(t *testing.T) {
+	data := zipOf(t, "a.yaml", "one")
+	sum := md5.Sum(data)
+	opened := 0
+	hub := &fakeHub{open: func(Archive) (io.ReadCloser, error) {
+		opened++
+		if opened == 1 {
+			return io.NopCloser(bytes.NewReader(data[:len(data)/2])), nil
+		}
+		return io.NopCloser(bytes.NewReader(data)), nil
+	}}
+	archive := Archive{Size: int64(len(data)), Checksum: Checksum{"md5", hex.EncodeToString(sum[:])}}
+	m, err := Fetch{Opener: hub, Limits: DefaultLimits()}.Do(t.Context(), Approved{Build: Build{ID: 7, Archive: archive}})
+	if err != nil || len(m.Files) != 1 || opened != 2 {
+		t.Errorf("opened %d times: %v, %v", opened, m.Files, err)
 	}
 }
 

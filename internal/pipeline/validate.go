@@ -101,27 +101,31 @@ func validate(op operator, parseFaults []Fault) report {
 }
 
 func (r *report) packageManifests(op operator) {
-	csvs := op.ofKind(kindCSV)
+	csvs := op.csvManifests()
 	if len(csvs) == 0 {
 		r.faults = append(r.faults, Fault{Text: "no ClusterServiceVersion at the root or in a folder below it"})
 	}
-	heads := r.packageManifest(*op.pkg)
-	for name, head := range heads {
+	r.packageManifest(*op.pkg)
+	for _, ch := range op.channels() {
 		// operator-courier checks this for flat archives only. No channel can be
 		// given to a bundle that is not there, so here it holds for both.
-		if !slices.ContainsFunc(csvs, func(m manifest) bool { return m.name == head }) {
-			r.faultf(*op.pkg, "channels", "channel %s: its currentCSV %s is not in the archive", name, head)
+		if ch.head != "" && !slices.ContainsFunc(csvs, func(m manifest) bool { return m.name == ch.head }) {
+			r.faultf(*op.pkg, "channels", "channel %s: its currentCSV %s is not in the archive", ch.name, ch.head)
 		}
 	}
+	if root := len(op.ofKind(kindCSV)) - len(csvs); root > 0 {
+		r.warnf("%d ClusterServiceVersions lie beside the version folders and are not published", root)
+	}
+	crds := make(map[string]map[string][]manifest) // by folder and name
+	inFolder := make(map[string]int)
 	for _, m := range csvs {
 		folder := path.Dir(m.path)
-		if op.layout == layoutNested && folder == "." {
-			r.warnf("%s: lies beside the version folders and is not published", m.path)
-			continue
+		if crds[folder] == nil {
+			crds[folder] = byName(ofKindIn(op.inFolder(folder), kindCRD))
 		}
 		r.csv(m, true)
-		r.ownedCRDs(m, op.inFolder(folder))
-		if op.layout == layoutNested && len(ofKindIn(op.inFolder(folder), kindCSV)) > 1 {
+		r.ownedCRDs(m, crds[folder])
+		if inFolder[folder]++; op.layout == layoutNested && inFolder[folder] > 1 {
 			r.faultf(m, "", "is not the only ClusterServiceVersion in its folder")
 		}
 	}
@@ -130,6 +134,14 @@ func (r *report) packageManifests(op operator) {
 			r.crd(m)
 		}
 	}
+}
+
+func byName(list []manifest) map[string][]manifest {
+	names := make(map[string][]manifest, len(list))
+	for _, m := range list {
+		names[m.name] = append(names[m.name], m)
+	}
+	return names
 }
 
 func ofKindIn(list []manifest, kind string) []manifest {
@@ -142,39 +154,46 @@ var packageNames = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
 
 func legalPackageName(name string) bool { return len(name) <= 255 && packageNames.MatchString(name) }
 
-// packageManifest checks the package manifest and returns its channels' heads.
-func (r *report) packageManifest(m manifest) map[string]string {
+// maxChannels is far beyond any real package, and bounds labels and results.
+const maxChannels = 200
+
+// packageManifest checks the package manifest by itself.
+func (r *report) packageManifest(m manifest) {
 	if name := r.str(m, m.root, "", "packageName"); name != "" && !legalPackageName(name) {
 		r.faultf(m, "packageName", "%.300q cannot be a repository's name", name)
 	}
-	list := r.list(m, m.root, "", "channels")
-	if list != nil && len(list.Content) == 0 {
-		r.faultf(m, "channels", "is empty")
+	list := items(r.list(m, m.root, "", "channels"))
+	if n := len(list); n == 0 || n > maxChannels {
+		r.faultf(m, "channels", "are %d, not 1 to %d", n, maxChannels)
+		return
 	}
-	heads := make(map[string]string)
-	for i, c := range items(list) {
+	known := make(map[string]bool)
+	for i, c := range list {
 		prefix := fmt.Sprintf("channels[%d]", i)
-		name, head := r.str(m, c, prefix, "name"), r.str(m, c, prefix, "currentCSV")
-		if strings.ContainsAny(name, ", \t\n") {
-			// The channels label is a list with commas.
-			r.faultf(m, prefix+".name", "%q cannot be in a list of channels", name)
-		}
-		if _, ok := heads[name]; ok && name != "" {
+		name := r.str(m, c, prefix, "name")
+		r.str(m, c, prefix, "currentCSV")
+		switch {
+		case name != "" && !channelNames.MatchString(name):
+			r.faultf(m, prefix+".name", "%.100q cannot be in a list of channels", name)
+		case name != "" && known[name]:
 			r.faultf(m, prefix+".name", "channel %s is there twice", name)
 		}
-		if name != "" && head != "" {
-			heads[name] = head
-		}
+		known[name] = true
 	}
-	def := textAt(m.root, "defaultChannel")
-	switch _, known := heads[def]; {
-	case def == "" && len(heads) > 1:
+	def := ""
+	if at(m.root, "defaultChannel") != nil {
+		def = r.str(m, m.root, "", "defaultChannel")
+	}
+	switch {
+	case def == "" && len(known) > 1:
 		r.warnf("%s: defaultChannel: is missing though there are several channels", m.path)
-	case def != "" && !known:
-		r.warnf("%s: defaultChannel: %q is none of the channels", m.path, def)
+	case def != "" && !known[def]:
+		r.warnf("%s: defaultChannel: %.100q is none of the channels", m.path, def)
 	}
-	return heads
 }
+
+// channelNames: the channels label is a list with commas.
+var channelNames = regexp.MustCompile(`^[^\s,]{1,100}$`)
 
 // csv checks a ClusterServiceVersion. In package manifests an empty
 // alm-examples and null permissions are faults, as operator-courier had it;
@@ -197,6 +216,7 @@ func (r *report) csv(m manifest, inPackage bool) {
 		}
 	}
 	r.list(m, spec, "spec", "installModes")
+	r.place(m, spec)
 	if install := r.mapping(m, spec, "spec", "install"); install != nil {
 		if s := r.str(m, install, "spec.install", "strategy"); s != "" && s != "deployment" {
 			r.faultf(m, "spec.install.strategy", "is %.100q, not deployment", s)
@@ -209,6 +229,29 @@ func (r *report) csv(m manifest, inPackage bool) {
 				}
 			}
 		}
+	}
+}
+
+// place checks the types of what says where a CSV stands among the others. A
+// wrong one would otherwise count as none.
+func (r *report) place(m manifest, spec *yaml.Node) {
+	given := func(from *yaml.Node, keys ...string) bool { return kindOf(at(from, keys...)) != "missing" }
+	if given(spec, "replaces") {
+		r.str(m, spec, "spec", "replaces")
+	}
+	if given(spec, "skips") {
+		for i, skipped := range items(r.list(m, spec, "spec", "skips")) {
+			if _, ok := text(skipped); !ok {
+				r.faultf(m, fmt.Sprintf("spec.skips[%d]", i), "is not a string")
+			}
+		}
+	}
+	const crds = "customresourcedefinitions"
+	if !given(spec, crds) {
+		return
+	}
+	if definitions := r.mapping(m, spec, "spec", crds); definitions != nil && given(definitions, "owned") {
+		r.list(m, definitions, "spec."+crds, "owned")
 	}
 }
 
@@ -237,8 +280,9 @@ func (r *report) annotations(m manifest, meta *yaml.Node, inPackage bool) {
 	}
 }
 
-// ownedCRDs checks that every CRD a CSV owns lies beside it and agrees.
-func (r *report) ownedCRDs(m manifest, beside []manifest) {
+// ownedCRDs checks that every CRD a CSV owns lies beside it and agrees. beside
+// has the CRDs by name.
+func (r *report) ownedCRDs(m manifest, beside map[string][]manifest) {
 	for i, owned := range items(at(m.root, "spec", "customresourcedefinitions", "owned")) {
 		prefix := fmt.Sprintf("spec.customresourcedefinitions.owned[%d]", i)
 		name := r.str(m, owned, prefix, "name")
@@ -246,7 +290,7 @@ func (r *report) ownedCRDs(m manifest, beside []manifest) {
 		if name == "" {
 			continue
 		}
-		crds := slices.DeleteFunc(ofKindIn(beside, kindCRD), func(c manifest) bool { return c.name != name })
+		crds := beside[name]
 		if len(crds) == 0 {
 			r.faultf(m, prefix, "the CRD %s is not in the archive", name)
 			continue
@@ -317,7 +361,7 @@ func (r *report) crd(m manifest) {
 // under one tag, and which of them won would be chance.
 func (r *report) uniqueCSVs(op operator) {
 	names, versions := make(map[string]string), make(map[string]string)
-	for _, m := range op.ofKind(kindCSV) {
+	for _, m := range op.csvManifests() {
 		version := textAt(m.root, "spec", "version")
 		if other, ok := names[m.name]; ok && m.name != "" {
 			r.faultf(m, "metadata.name", "%s is also the name in %s", m.name, other)

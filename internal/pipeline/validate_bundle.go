@@ -33,7 +33,7 @@ func (r *report) bundle(op operator) {
 	}
 	for _, m := range csvs {
 		r.csv(m, false)
-		r.ownedCRDs(m, inside)
+		r.ownedCRDs(m, byName(ofKindIn(inside, kindCRD)))
 	}
 	for _, m := range ofKindIn(inside, kindCRD) {
 		r.crd(m)
@@ -81,8 +81,26 @@ func (r *report) annotationsFile(op operator) {
 	if name := r.str(*op.notes, notes, "annotations", labelPackage); name != "" && !legalPackageName(name) {
 		r.faultf(*op.notes, "annotations."+labelPackage, "%.300q cannot be a repository's name", name)
 	}
-	r.str(*op.notes, notes, "annotations", labelChannels)
+	if label := r.str(*op.notes, notes, "annotations", labelChannels); label != "" {
+		r.channelsLabel(*op.notes, label)
+	}
 	if at(notes, labelDefaultChannel) != nil {
 		r.str(*op.notes, notes, "annotations", labelDefaultChannel)
+	}
+}
+
+// channelsLabel checks the list of channels in a bundle's annotations.
+func (r *report) channelsLabel(m manifest, label string) {
+	const key = "annotations." + labelChannels
+	channels := splitChannels(label)
+	if n := len(channels); n == 0 || n > maxChannels {
+		r.faultf(m, key, "are %d, not 1 to %d", n, maxChannels)
+	}
+	seen := make(map[string]bool)
+	for _, c := range channels {
+		if seen[c] || !channelNames.MatchString(c) {
+			r.faultf(m, key, "%.100q is there twice or is no channel's name", c)
+		}
+		seen[c] = true
 	}
 }

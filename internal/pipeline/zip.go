@@ -37,7 +37,8 @@ const (
 	flagUTF8       = 1 << 11
 	flagMasked     = 1 << 13
 
-	extraZip64 = 1
+	extraZip64       = 1
+	extraUnicodePath = 0x7075 // 4.6.9: another name for the same entry
 )
 
 // zipEntry is one entry as both of its headers describe it.
@@ -56,7 +57,7 @@ type zipEntry struct {
 // zipDirectory is where the central directory lies and what it should hold.
 type zipDirectory struct{ offset, size, entries uint64 }
 
-// readZip returns the entries of a zip archive in the order of their data. It
+// readZip returns the entries of a zip archive in the order of its directory. It
 // unpacks nothing. More than maxEntries is an error.
 func readZip(data []byte, maxEntries int) ([]zipEntry, error) {
 	dir, err := findDirectory(data)
@@ -102,25 +103,23 @@ func findDirectory(data []byte) (zipDirectory, error) {
 	return dir, nil
 }
 
-// findEnd finds the one end record whose comment reaches exactly to the end.
+// findEnd finds the end record, whose comment has to reach exactly to the end
+// of the archive. It is the last signature there is: readers differ about
+// which of several counts.
 func findEnd(data []byte) (int, error) {
-	found := -1
 	for i := len(data) - lenEnd; i >= 0 && i >= len(data)-lenEnd-math.MaxUint16; i-- {
 		if binary.LittleEndian.Uint32(data[i:]) != sigEnd {
 			continue
 		}
 		if i+lenEnd+int(binary.LittleEndian.Uint16(data[i+20:])) != len(data) {
-			continue
+			return 0, errors.New("its end record does not reach to the end")
 		}
-		if found >= 0 {
-			return 0, errors.New("has two end records")
+		if bytes.Contains(data[i+lenEnd:], data[i:i+4]) {
+			return 0, errors.New("has an end record in its comment")
 		}
-		found = i
+		return i, nil
 	}
-	if found < 0 {
-		return 0, errors.New("not a zip file, or not all of one")
-	}
-	return found, nil
+	return 0, errors.New("not a zip file, or not all of one")
 }
 
 // findDirectory64 reads the zip64 end record that the locator at pos points
@@ -128,8 +127,8 @@ func findEnd(data []byte) (int, error) {
 func findDirectory64(data []byte, pos int, plain zipDirectory) (dir zipDirectory, dirEnd uint64, err error) {
 	bad := errors.New("the zip64 end record is not where the archive says")
 	at := binary.LittleEndian.Uint64(data[pos+8:])
-	if at > uint64(pos) || uint64(pos)-at < lenEnd64 {
-		return dir, 0, bad
+	if at > uint64(pos) || uint64(pos)-at != lenEnd64 {
+		return dir, 0, bad // no reader needs the extensible part, and some look past it
 	}
 	r := data[at:pos]
 	if binary.LittleEndian.Uint32(r) != sigEnd64 || binary.LittleEndian.Uint64(r[4:]) != uint64(len(r))-12 {
@@ -200,9 +199,11 @@ func readZip64Extra(extra []byte, values ...*uint64) error {
 		if len(extra) < 4+n {
 			break // some writers pad with less than a header
 		}
-		if id == extraZip64 {
+		if id == extraUnicodePath {
+			return errors.New("has a second name")
+		}
+		if id == extraZip64 && field == nil {
 			field = extra[4 : 4+n]
-			break
 		}
 		extra = extra[4+n:]
 	}

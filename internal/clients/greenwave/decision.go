@@ -28,15 +28,20 @@ func readDecision(answer map[string]any) (pipeline.Decision, error) {
 		return pipeline.Decision{}, errors.New("answer does not say whether policies are satisfied")
 	}
 	unsatisfied, ok := answer["unsatisfied_requirements"].([]any)
-	if !ok && answer["unsatisfied_requirements"] != nil {
-		return pipeline.Decision{}, errors.New("unsatisfied requirements are not an array")
+	if !ok {
+		return pipeline.Decision{}, errors.New("answer does not list unsatisfied requirements")
 	}
-	return pipeline.Decision{
+	d := pipeline.Decision{
 		Satisfied:   satisfied,
 		Summary:     text(answer, "summary", maxText),
 		Policies:    policies(answer["applicable_policies"]),
 		Unsatisfied: requirements(unsatisfied),
-	}, nil
+	}
+	// Where no policy applies Greenwave answers 404, so a pass names at least one.
+	if satisfied && len(d.Policies) == 0 {
+		return pipeline.Decision{}, errors.New("answer is satisfied without any policy")
+	}
+	return d, nil
 }
 
 func policies(value any) []string {

@@ -52,9 +52,21 @@ func TestOddTypes(t *testing.T) {
 			t.Errorf("%s: %s", c.entry, diff)
 		}
 	}
-	d, err := read(t, `{"policies_satisfied":true,"summary":5,"applicable_policies":["a",null,{"id":"b"},"c"],"unsatisfied_requirements":null}`)
+	d, err := read(t, `{"policies_satisfied":true,"summary":5,"applicable_policies":["a",null,{"id":"b"},"c"],"unsatisfied_requirements":[]}`)
 	if diff := cmp.Diff(pipeline.Decision{Satisfied: true, Policies: []string{"a", "c"}}, d); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
+	}
+	for _, noPass := range []string{
+		`{"policies_satisfied":true}`,
+		`{"policies_satisfied":true,"applicable_policies":["a"]}`,
+		`{"policies_satisfied":true,"applicable_policies":["a"],"unsatisfied_requirements":null}`,
+		`{"policies_satisfied":true,"applicable_policies":[],"unsatisfied_requirements":[]}`,
+		`{"policies_satisfied":true,"applicable_policies":7,"unsatisfied_requirements":[]}`,
+		`{"policies_satisfied":"true","applicable_policies":["a"],"unsatisfied_requirements":[]}`,
+	} {
+		if d, err := read(t, noPass); err == nil {
+			t.Errorf("%s passes: %+v", noPass, d)
+		}
 	}
 	if got := resultID(math.NaN()); got != 0 {
 		t.Errorf("NaN is %d", got)

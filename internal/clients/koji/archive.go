@@ -12,7 +12,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/omps-consumer/omps-consumer/internal/clients"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -21,10 +20,6 @@ import (
 // manifestsType is Koji's build type of operator manifests: the key in
 // typeinfo, and the folder below files/.
 const manifestsType = "operator-manifests"
-
-// fileLag is how long a file that the hub lists may be missing on the server:
-// mirrors lag behind the hub.
-const fileLag = 10 * time.Minute
 
 // FindArchive finds where the operator manifests of b lie: among the archives
 // of the build type, or, as older builds have them, among the build's logs. An
@@ -191,7 +186,8 @@ func (c *Client) OpenArchive(ctx context.Context, a pipeline.Archive) (io.ReadCl
 	switch {
 	case resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusGone:
 		err := c.files.StatusError(resp)
-		return nil, pipeline.Doubtful(pipeline.ReasonArchiveNotFound, fileLag, fmt.Errorf("koji file: %w", err))
+		// The hub lists the file, so a server without it lags behind.
+		return nil, pipeline.Retry(pipeline.ReasonArchiveNotFound, fmt.Errorf("koji file: %w", err))
 	case resp.StatusCode != http.StatusOK:
 		return nil, unusable("file", c.files.StatusError(resp))
 	}

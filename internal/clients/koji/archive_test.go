@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -199,18 +198,15 @@ func TestOpenArchiveEveryStatus(t *testing.T) {
 			body.Close()
 			continue
 		}
-		reason, doubtful := pipeline.ReasonKojiUnavailable, false
+		reason := pipeline.ReasonKojiUnavailable
 		switch code {
 		case 401, 403:
 			reason = pipeline.ReasonUnauthorized
 		case 404, 410:
-			reason, doubtful = pipeline.ReasonArchiveNotFound, true
+			reason = pipeline.ReasonArchiveNotFound
 		}
 		if pipeline.ClassOf(err) != pipeline.Transient || pipeline.ReasonOf(err) != reason {
 			t.Errorf("%d: %s %s: %v", code, pipeline.ClassOf(err), pipeline.ReasonOf(err), err)
-		}
-		if patience, got := pipeline.DoubtOf(err); got != doubtful || doubtful && patience != 10*time.Minute {
-			t.Errorf("%d: doubtful %v for %v", code, got, patience)
 		}
 	}
 }
