@@ -34,17 +34,25 @@ type push struct {
 	repo   name.Repository
 	pusher *remote.Pusher
 	puller *remote.Puller
+	locks  *locks
 	image  v1.Image
 	digest v1.Hash
-	build  int64 // Koji's id; 0: none
+	build  int64  // Koji's id; 0: none
+	own    string // the tag for an image that no other tag may name
+
+	there    bool              // the registry has the image
+	sent     bool              // something had to be done
+	holders  map[v1.Hash]int64 // builds of the images that tags were found to name
+	immobile error             // what the registry said when it would not move a tag
+	warnings []string
 }
 
-// pushBundle pushes b. Tags that later bundles of the same release claim as
-// well are theirs alone.
-func (o *OCI) pushBundle(ctx context.Context, b pipeline.Bundle, later []pipeline.Bundle) (pushed, error) {
+// pushBundle pushes the bundle at index i of a release.
+func (o *OCI) pushBundle(ctx context.Context, bundles []pipeline.Bundle, i int) (pushed, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	tags, err := tagsOf(b, later)
+	b := bundles[i]
+	tags, err := tagsOf(b, bundles[i+1:])
 	if err != nil {
 		return pushed{}, err
 	}
@@ -52,10 +60,12 @@ func (o *OCI) pushBundle(ctx context.Context, b pipeline.Bundle, later []pipelin
 	if err != nil {
 		return pushed{}, err
 	}
-	p, err := o.newPush(ctx, o.registry.Repo(b.Repository), image, buildID(b.Labels))
+	p, err := o.newPush(ctx, o.registry.Repo(b.Repository), image)
 	if err != nil {
 		return pushed{}, err
 	}
+	p.build = buildID(b.Labels)
+	p.own = ownTag(p.build, p.digest, hasSiblings(bundles, i))
 	done, err := p.run(ctx, tags)
 	if err != nil {
 		// Whatever the login is worth, the next try makes sure of it.
@@ -90,7 +100,7 @@ func tagsOf(b pipeline.Bundle, later []pipeline.Bundle) ([]string, error) {
 // over the transport that is kept, which they take as it is, without a login or
 // retries of their own: a pusher takes a blob that it once pushed as there for
 // ever, and never forgets one.
-func (o *OCI) newPush(ctx context.Context, repo name.Repository, image v1.Image, build int64) (*push, error) {
+func (o *OCI) newPush(ctx context.Context, repo name.Repository, image v1.Image) (*push, error) {
 	digest, err := image.Digest()
 	if err != nil {
 		return nil, err
@@ -111,47 +121,66 @@ func (o *OCI) newPush(ctx context.Context, repo name.Repository, image v1.Image,
 	if err != nil {
 		return nil, err
 	}
-	return &push{repo: repo, pusher: pusher, puller: puller, image: image, digest: digest, build: build}, nil
+	return &push{
+		repo: repo, pusher: pusher, puller: puller, locks: &o.locks,
+		image: image, digest: digest, holders: make(map[v1.Hash]int64),
+	}, nil
 }
 
-// run looks at what is there, sends what is missing and reads all of it back.
+// run puts the image under tags. Quay deletes one that no tag names after an
+// hour or so: where all tags are left to newer builds, it gets one of our own.
 func (p *push) run(ctx context.Context, tags []string) (pushed, error) {
-	byDigest := p.repo.Digest(p.digest.String())
-	plan, err := p.plan(ctx, tags)
-	done := pushed{reference: byDigest.Name(), tags: plan.ours, warnings: plan.warnings}
-	if err != nil {
-		return done, err
-	}
-	if len(plan.move) == 0 && len(plan.ours) > 0 {
-		return done, nil
-	}
-	if len(plan.ours) == 0 {
-		// Quay keeps an image without a tag for an hour or so: long enough for
-		// whoever reads the result to have seen it.
-		there, err := p.head(ctx, byDigest)
-		if err != nil || there == p.digest {
-			return done, err
+	claims := p.claims(tags...)
+	err := p.publish(ctx, claims)
+	if err == nil && p.immobile == nil && len(p.held(claims)) == 0 {
+		claims = p.claims(p.own)
+		if err = p.publish(ctx, claims); len(p.held(claims)) > 0 {
+			p.warn("no other tag names %s: tagged %s", p.digest, p.own)
 		}
-		plan.move = append(plan.move, byDigest)
 	}
-	done.sent = true
-	if err := p.send(ctx, plan.move); err != nil {
+	done := pushed{
+		reference: p.repo.Digest(p.digest.String()).Name(),
+		tags:      p.held(claims), sent: p.sent, warnings: p.warnings,
+	}
+	switch {
+	case err != nil || len(done.tags) > 0:
 		return done, err
+	case p.immobile != nil:
+		return done, p.immobile
 	}
-	return done, p.readBack(ctx, append(p.tagged(plan.ours), byDigest))
+	return done, pipeline.Reject(pipeline.ReasonQuayRefused, fmt.Errorf("no tag may name %s", p.digest))
 }
 
-func (p *push) tagged(tags []string) []name.Reference {
-	refs := make([]name.Reference, len(tags), len(tags)+1)
-	for i, tag := range tags {
-		refs[i] = p.repo.Tag(tag)
-	}
-	return refs
+func (p *push) warn(format string, args ...any) {
+	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
 }
 
-// send uploads the layer and the config, then sets each reference. The first
-// one brings the image manifest, the others name it again.
-func (p *push) send(ctx context.Context, refs []name.Reference) error {
+// publish sends what is missing of the image, gives it the tags that it may
+// have and reads them back.
+func (p *push) publish(ctx context.Context, claims []*claim) error {
+	missing, err := p.look(ctx, claims)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	if err := p.send(ctx); err != nil {
+		return err
+	}
+	for _, c := range missing {
+		if err := p.take(ctx, c); err != nil {
+			return err
+		}
+	}
+	return p.readBack(ctx, missing)
+}
+
+// send uploads the layer and the config, then the image manifest by digest, so
+// that all that is left to do for a tag is one short request. An image that a
+// tag names already is complete.
+func (p *push) send(ctx context.Context) error {
+	if p.there {
+		return nil
+	}
+	p.sent = true
 	blobs, err := p.image.Layers()
 	if err != nil {
 		return err
@@ -167,47 +196,11 @@ func (p *push) send(ctx context.Context, refs []name.Reference) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	for _, ref := range refs {
-		if err := p.set(ctx, ref); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// set makes ref name the image. Quay refuses that for an immutable tag even
-// when it does so already, as after a push whose answer was lost.
-func (p *push) set(ctx context.Context, ref name.Reference) error {
-	err := p.pusher.Put(ctx, ref, p.image)
-	var r *refusal
-	if errors.As(err, &r) && r.Code == http.StatusConflict {
-		if now, headErr := p.head(ctx, ref); headErr == nil && now == p.digest {
-			return nil
-		}
-	}
-	return err
-}
-
-// readBack trusts no status: what counts is what the registry then says.
-func (p *push) readBack(ctx context.Context, refs []name.Reference) error {
-	there, err := p.heads(ctx, refs)
-	if err != nil {
+	if err := p.pusher.Put(ctx, p.repo.Digest(p.digest.String()), p.image); err != nil {
 		return err
 	}
-	for i, ref := range refs {
-		if there[i] != p.digest {
-			return pipeline.Retry(pipeline.ReasonQuayUnavailable,
-				fmt.Errorf("%s names %s after the push, not %s", ref, orNothing(there[i]), p.digest))
-		}
-	}
+	p.there = true
 	return nil
-}
-
-func orNothing(h v1.Hash) string {
-	if h == (v1.Hash{}) {
-		return "nothing"
-	}
-	return h.String()
 }
 
 // heads is the digest that each reference names, zero where there is none.

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -15,14 +15,9 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-// oneMoreLook: a registry has been seen to call a good manifest invalid while
-// it does not see the blobs yet, so it is asked again before the build is
-// given up.
-const oneMoreLook = time.Nanosecond
-
 // classify gives every error of a push its class and reason, and a text that
-// is safe to publish. Only final and doubtful refusals are not Transient. ctx
-// is the caller's: when it is done, so is the try, whatever the registry does.
+// is safe to publish. Only final refusals are not Transient. ctx is the
+// caller's: when it is done, so is the try, whatever the registry does.
 func classify(ctx context.Context, err error) error {
 	var ours *pipeline.Error
 	var refused *refusal
@@ -46,18 +41,31 @@ func classify(ctx context.Context, err error) error {
 }
 
 // plainText is what the library itself says of an error: without the addresses
-// around it, whose query may be a signature, and without the answer that it
-// quotes after a line break, which may be a token.
+// around it, and without the answer that it quotes after a line break, which
+// may be a token.
 func plainText(err error) string {
 	for address := (*url.Error)(nil); errors.As(err, &address); {
 		err = address.Err
 	}
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
+	return withoutSignatures(line)
 }
 
-// final lists the refusals that no further try can change. An empty code
-// stands for any.
+// Parts of an address that may be a secret. Text in Go's quotes has a backslash
+// before a quote of its own.
+var (
+	userinfo = regexp.MustCompile(`//[^\s/?#"]*@`)
+	query    = regexp.MustCompile(`(/[^\s?#"]*)[?#](\\.|[^\s"\\])*`)
+)
+
+// withoutSignatures is text that is not ours without the userinfo, query and
+// fragment of each address in it.
+func withoutSignatures(text string) string {
+	return query.ReplaceAllString(userinfo.ReplaceAllString(text, "//"), "$1")
+}
+
+// final lists the refusals of a write that no further try can change. An empty
+// code stands for any.
 var final = []struct {
 	status int
 	code   string
@@ -68,7 +76,7 @@ var final = []struct {
 	{http.StatusBadRequest, "UNSUPPORTED"},
 	{http.StatusMethodNotAllowed, ""},      // a disabled namespace, a repository of another kind
 	{http.StatusConflict, ""},              // an immutable tag that names another image
-	{http.StatusRequestEntityTooLarge, ""}, // or over the registry's limit
+	{http.StatusRequestEntityTooLarge, ""}, // over the registry's limit
 	{http.StatusUnsupportedMediaType, ""},  // a registry without schema 2
 }
 
@@ -77,15 +85,19 @@ var final = []struct {
 // passes.
 const pushesDisabled = "METHOD NOT ALLOWED"
 
-// judge is the verdict on a refusal.
+// judge is the verdict on a refusal. Final is only what the registry itself
+// says, with a code, of something that was to be written: the same status to a
+// read, or with a page of whatever lies in front of the registry, passes when
+// that is mended. MANIFEST_INVALID is not the build's fault, since image
+// manifests are ours, and registries have been seen to say it of good ones
+// whose blobs they do not see yet.
 func judge(r *refusal) error {
+	transient := clients.Unavailable(pipeline.ReasonQuayUnavailable, r)
 	switch {
+	case !r.write, len(r.codes) == 0, r.readOnly, r.has(pushesDisabled):
+		return transient
 	case r.Code == http.StatusForbidden && r.quota():
 		return pipeline.Reject(pipeline.ReasonQuayRefused, r)
-	case r.readOnly, r.has(pushesDisabled):
-		return clients.Unavailable(pipeline.ReasonQuayUnavailable, r)
-	case r.Code == http.StatusBadRequest && r.has("MANIFEST_INVALID"):
-		return pipeline.Doubtful(pipeline.ReasonQuayRefused, oneMoreLook, r)
 	}
 	for _, f := range final {
 		if r.Code == f.status && (f.code == "" || r.has(f.code)) {
@@ -95,5 +107,5 @@ func judge(r *refusal) error {
 	// Refused credentials are told apart by Unavailable. All else passes, or is
 	// not known to be final: a lost upload session, a blob that is not visible
 	// yet, a repository deleted after the login, 429, 5xx.
-	return clients.Unavailable(pipeline.ReasonQuayUnavailable, r)
+	return transient
 }

@@ -75,6 +75,7 @@ type OCI struct {
 	timeout    time.Duration
 	visibility VisibilitySetter
 	logins     logins
+	locks      locks
 }
 
 var _ pipeline.Pusher = (*OCI)(nil)
@@ -99,12 +100,19 @@ func NewOCI(o OCIOptions) (*OCI, error) {
 
 // Push makes the image of each bundle and puts it into its repository, in the
 // order of r.Bundles. A tag that already names the image is left as it is, and
-// so is, with a warning, one that names the image of a later build. Of bundles
-// that want the same tag, the last has it. Every tag is read back.
+// so is, with a warning, one that names the image of a later build or that the
+// registry will not move. Of bundles that want the same tag, the last has it.
+// An image that no tag would name gets one of our own, build-<build id> or,
+// without a build, sha256-<12 digits of the digest>. Every tag is read back.
+//
+// Who holds a tag is looked at directly before the tag is set. The pushes of
+// one OCI take turns at that; between replicas of the service a window of
+// milliseconds remains, in which an older build may take a tag from a newer one.
 //
 // The Publication is Repeated when nothing had to be sent. Its Visibility is
 // empty when the organization is not public: nobody has asked. With an error
-// it holds the bundles that were pushed before.
+// it holds the bundles that were pushed before, and the one that met the error
+// with the tags that name it already, if there are any.
 //
 // Errors: Rejected with ReasonQuayRefused or ReasonInvalidManifests; Transient
 // with ReasonUnauthorized, ReasonQuayUnavailable or ReasonDeadline.
@@ -112,16 +120,18 @@ func (o *OCI) Push(ctx context.Context, r pipeline.Release) (pipeline.Publicatio
 	var p pipeline.Publication
 	sent := false
 	for i, b := range r.Bundles {
-		done, err := o.pushBundle(ctx, b, r.Bundles[i+1:])
+		done, err := o.pushBundle(ctx, r.Bundles, i)
 		p.Warnings = append(p.Warnings, done.warnings...)
+		if err == nil || len(done.tags) > 0 {
+			p.Bundles = append(p.Bundles, pipeline.PushedBundle{
+				Version: b.Version, CSV: b.CSV, Repository: b.Repository,
+				Reference: done.reference, Tags: done.tags,
+				Channels: b.Channels, DefaultChannel: b.DefaultChannel,
+			})
+		}
 		if err != nil {
 			return p, classify(ctx, err)
 		}
-		p.Bundles = append(p.Bundles, pipeline.PushedBundle{
-			Version: b.Version, CSV: b.CSV, Repository: b.Repository,
-			Reference: done.reference, Tags: done.tags,
-			Channels: b.Channels, DefaultChannel: b.DefaultChannel,
-		})
 		sent = sent || done.sent
 	}
 	p.Repeated = !sent && len(p.Bundles) > 0

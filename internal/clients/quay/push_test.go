@@ -116,7 +116,7 @@ func TestPushRequests(t *testing.T) {
 	mustPush(t, o, etcd("7", "0.9.4", "n-v-r"))
 	steps := f.taken()
 	want := map[string]int{
-		stepHeadTag: 2 + 3, stepHeadBlob: 2, stepStart: 2, stepPatch: 2, stepCommit: 2, stepPutManifest: 2,
+		stepHeadTag: 2 + 2 + 2, stepHeadBlob: 2, stepStart: 2, stepPatch: 2, stepCommit: 2, stepPutManifest: 1 + 2,
 	}
 	got := map[string]int{}
 	for _, s := range steps {
@@ -127,16 +127,17 @@ func TestPushRequests(t *testing.T) {
 	}
 }
 
-func TestPushWithoutTags(t *testing.T) {
+// An image that is there already is not sent to give it another tag.
+func TestPushOfAnotherTagRequests(t *testing.T) {
 	t.Parallel()
 	f := newRegistry(t)
 	o := newOCI(t, f, nil)
-	p := mustPush(t, o, etcd("7"))
-	if p.Repeated || p.Bundles[0].Tags == nil || len(p.Bundles[0].Tags) != 0 {
-		t.Errorf("publication is %+v", p)
-	}
-	if p := mustPush(t, o, etcd("7")); !p.Repeated {
-		t.Error("pushed again")
+	mustPush(t, o, etcd("7", "a"))
+	f.taken()
+	mustPush(t, o, etcd("7", "a", "b"))
+	want := []string{stepHeadTag, stepHeadTag, stepHeadTag, stepPutManifest, stepHeadTag}
+	if diff := cmp.Diff(want, f.taken()); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
 
@@ -173,15 +174,6 @@ func TestPushReadsBack(t *testing.T) {
 				return true
 			}
 		},
-		"digest is not there": func(*fakeRegistry) func(string, http.ResponseWriter, *http.Request) bool {
-			return func(step string, w http.ResponseWriter, r *http.Request) bool {
-				if step != stepHeadTag || !strings.Contains(r.URL.Path, "sha256:") {
-					return false
-				}
-				w.WriteHeader(http.StatusNotFound)
-				return true
-			}
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -189,8 +181,11 @@ func TestPushReadsBack(t *testing.T) {
 			f.setFault(fault(f))
 			p, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(b))
 			wantError(t, err, pipeline.Transient, pipeline.ReasonQuayUnavailable)
-			if !strings.Contains(err.Error(), "after the push, not "+digest(t, b)) || len(p.Bundles) != 0 {
-				t.Errorf("error is %v, publication %+v", err, p)
+			if !strings.Contains(err.Error(), "after the push, not "+digest(t, b)) {
+				t.Errorf("error is %v", err)
+			}
+			if len(p.Bundles) != 1 || !cmp.Equal(p.Bundles[0].Tags, []string{"a"}) {
+				t.Errorf("publication is %+v", p)
 			}
 		})
 	}
@@ -205,6 +200,54 @@ func TestPushStopsAtTheFirstFailure(t *testing.T) {
 	wantError(t, err, pipeline.Rejected, pipeline.ReasonQuayRefused)
 	if len(p.Bundles) != 1 || p.Repeated {
 		t.Errorf("publication is %+v", p)
+	}
+}
+
+// Whatever ends a push, what was published by then is told.
+func TestPushTellsTagsThatWereSet(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		tag    string // whose PUT is answered by
+		status int
+		code   string
+		want   verdict
+		tags   []string
+	}{
+		"later failure":  {"b", http.StatusBadGateway, "", unavailable, []string{"a"}},
+		"later refusal":  {"b", http.StatusBadRequest, "TAG_INVALID", refusedForMe, []string{"a"}},
+		"first failure":  {"a", http.StatusBadGateway, "", unavailable, nil},
+		"first refusal":  {"a", http.StatusBadRequest, "TAG_INVALID", refusedForMe, nil},
+		"foreign answer": {"b", http.StatusConflict, "", unavailable, []string{"a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newRegistry(t)
+			f.setFault(func(step string, w http.ResponseWriter, r *http.Request) bool {
+				if step != stepPutManifest || !strings.HasSuffix(r.URL.Path, "/"+test.tag) {
+					return false
+				}
+				w.WriteHeader(test.status)
+				if test.code != "" {
+					_, _ = io.WriteString(w, errorsBody(test.code, ""))
+				}
+				return true
+			})
+			b := etcd("7", "a", "b")
+			p, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(b))
+			if got := verdictOf(err); got != test.want {
+				t.Errorf("%v, want %v: %v", got, test.want, err)
+			}
+			if test.tags == nil {
+				if len(p.Bundles) != 0 {
+					t.Errorf("publication is %+v", p)
+				}
+				return
+			}
+			if len(p.Bundles) != 1 || !cmp.Equal(p.Bundles[0].Tags, test.tags) ||
+				p.Bundles[0].Reference != f.host()+"/myorg/etcd@"+digest(t, b) {
+				t.Errorf("publication is %+v", p)
+			}
+		})
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 // refusal is an answer of a registry other than the one asked for.
 type refusal struct {
 	*clients.StatusError
+	write    bool     // it was asked to change something
 	codes    []string // of the distribution specification, and Quay's own
 	readOnly bool     // Quay is under maintenance
 }
@@ -51,7 +52,7 @@ type registryErrors struct {
 func (w *wire) refused(req *http.Request, resp *http.Response) *refusal {
 	text := w.blank(readError(resp), req)
 	resp.Body = io.NopCloser(strings.NewReader(text))
-	r := &refusal{StatusError: w.client.StatusError(resp)}
+	r := &refusal{StatusError: w.client.StatusError(resp), write: isWrite(req)}
 
 	var parsed registryErrors
 	if json.Unmarshal([]byte(text), &parsed) != nil || len(parsed.Errors) == 0 {
@@ -59,7 +60,9 @@ func (w *wire) refused(req *http.Request, resp *http.Response) *refusal {
 	}
 	var texts []string
 	for _, e := range parsed.Errors {
-		r.codes = append(r.codes, e.Code)
+		if e.Code != "" {
+			r.codes = append(r.codes, e.Code)
+		}
 		r.readOnly = r.readOnly || e.ReadOnly
 		texts = append(texts, joinText(e.Code, e.Message, detailText(e.Detail)))
 	}
@@ -95,7 +98,7 @@ func readError(resp *http.Response) string {
 	return string(body)
 }
 
-// blank takes our credentials out of text.
+// blank takes our credentials and the secrets of addresses out of text.
 func (w *wire) blank(text string, req *http.Request) string {
 	_, credentials, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	for _, secret := range append([]string{credentials}, w.secrets...) {
@@ -103,7 +106,7 @@ func (w *wire) blank(text string, req *http.Request) string {
 			text = strings.ReplaceAll(text, secret, "***")
 		}
 	}
-	return text
+	return withoutSignatures(text)
 }
 
 // fromLibrary is the refusal in an error of the library, which has seen only
@@ -119,6 +122,6 @@ func fromLibrary(e *transport.Error) *refusal {
 		r.codes = append(r.codes, string(d.Code))
 		texts = append(texts, joinText(string(d.Code), d.Message))
 	}
-	r.Message = clients.OneLine(strings.Join(texts, "; "), maxText)
+	r.Message = clients.OneLine(withoutSignatures(strings.Join(texts, "; ")), maxText)
 	return r
 }

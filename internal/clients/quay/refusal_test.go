@@ -23,7 +23,6 @@ var (
 	unavailable  = verdict{pipeline.Transient, pipeline.ReasonQuayUnavailable}
 	unauthorized = verdict{pipeline.Transient, pipeline.ReasonUnauthorized}
 	refusedForMe = verdict{pipeline.Rejected, pipeline.ReasonQuayRefused}
-	doubtful     = verdict{pipeline.Transient, pipeline.ReasonQuayRefused}
 )
 
 func verdictOf(err error) verdict {
@@ -34,14 +33,10 @@ func verdictOf(err error) verdict {
 }
 
 // plainStatuses is the verdict on each status of a bare answer; what is not
-// listed is unavailable.
+// listed is unavailable. None is final: the registry itself gives a code.
 var plainStatuses = map[int]verdict{
-	http.StatusUnauthorized:          unauthorized,
-	http.StatusForbidden:             unauthorized,
-	http.StatusMethodNotAllowed:      refusedForMe,
-	http.StatusConflict:              refusedForMe,
-	http.StatusRequestEntityTooLarge: refusedForMe,
-	http.StatusUnsupportedMediaType:  refusedForMe,
+	http.StatusUnauthorized: unauthorized,
+	http.StatusForbidden:    unauthorized,
 }
 
 // Every status that net/http knows, and some that it does not, at every step of
@@ -86,6 +81,46 @@ func TestEveryStatus(t *testing.T) {
 	}
 }
 
+// A registry's own refusal is final of a write alone, whatever it is that lies
+// in front of the registry and speaks JSON as well.
+func TestOnlyRefusedWritesAreFinal(t *testing.T) {
+	t.Parallel()
+	const page = "<html><body>Down for maintenance</body></html>"
+	for step, write := range map[string]bool{
+		stepPing: false, stepToken: false, stepHeadTag: false, stepHeadBlob: false,
+		stepStart: true, stepPatch: true, stepCommit: true, stepPutManifest: true,
+	} {
+		for _, status := range []int{405, 409, 413, 415} {
+			for body, coded := range map[string]bool{
+				page: false, `{"message":"no"}`: false, `{"errors":[]}`: false, `{"errors":[{"message":"no"}]}`: false,
+				errorsBody("UNSUPPORTED", "no"): true,
+			} {
+				t.Run(fmt.Sprint(step, status, body), func(t *testing.T) {
+					t.Parallel()
+					f := newRegistry(t)
+					k := withTokens(f)
+					f.setFault(func(s string, w http.ResponseWriter, r *http.Request) bool {
+						if s != step {
+							return k.guard(s, w, r)
+						}
+						w.WriteHeader(status)
+						_, _ = io.WriteString(w, body)
+						return true
+					})
+					_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
+					want := unavailable
+					if write && coded {
+						want = refusedForMe
+					}
+					if got := verdictOf(err); got != want {
+						t.Errorf("%v, want %v: %v", got, want, err)
+					}
+				})
+			}
+		}
+	}
+}
+
 // Every code of the distribution specification and of Quay, with the status
 // that it comes with.
 func TestEveryCode(t *testing.T) {
@@ -105,7 +140,7 @@ func TestEveryCode(t *testing.T) {
 		{400, errorsBody("DIGEST_INVALID", ""), unavailable},
 		{400, errorsBody("MANIFEST_BLOB_UNKNOWN", ""), unavailable},
 		{404, errorsBody("MANIFEST_BLOB_UNKNOWN", ""), unavailable},
-		{400, errorsBody("MANIFEST_INVALID", ""), doubtful},
+		{400, errorsBody("MANIFEST_INVALID", ""), unavailable},
 		{415, errorsBody("MANIFEST_INVALID", "manifest schema version not supported"), refusedForMe},
 		{404, errorsBody("MANIFEST_UNKNOWN", ""), unavailable},
 		{400, errorsBody("MANIFEST_UNVERIFIED", ""), refusedForMe},
@@ -143,8 +178,8 @@ func TestEveryCode(t *testing.T) {
 			if got := verdictOf(err); got != test.want {
 				t.Errorf("%s answered by %d %s: %v, want %v: %v", step, test.status, test.body, got, test.want, err)
 			}
-			if _, ok := pipeline.DoubtOf(err); ok != (test.want == doubtful) {
-				t.Errorf("%s answered by %d %s: doubtful is %v", step, test.status, test.body, ok)
+			if _, ok := pipeline.DoubtOf(err); ok {
+				t.Errorf("%s answered by %d %s: is doubtful", step, test.status, test.body)
 			}
 		}
 	}
@@ -290,6 +325,44 @@ func TestNoSecretInErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The library repeats the address that it will not follow.
+func TestNoSignatureOfRealmInErrors(t *testing.T) {
+	t.Parallel()
+	f := newRegistry(t)
+	k := withTokens(f)
+	f.setFault(func(s string, w http.ResponseWriter, r *http.Request) bool {
+		if s != stepToken {
+			return k.guard(s, w, r)
+		}
+		http.Redirect(w, r, "http://user:SECRET@10.0.0.1/token?X-Amz-Signature=SECRET", http.StatusFound)
+		return true
+	})
+	_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
+	wantError(t, err, pipeline.Transient, pipeline.ReasonQuayUnavailable)
+	if text := err.Error(); strings.Contains(text, "SECRET") || !strings.Contains(text, `"http://10.0.0.1/token"`) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// So may a registry, of the storage that it stands before.
+func TestNoSignatureOfStorageInErrors(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{400, 401, 404} {
+		for _, body := range []string{
+			errorsBody("UNKNOWN", "no answer of https://s3/x?X-Amz-Signature=SECRET"),
+			`{"errors":[{"code":"UNKNOWN","message":"https:\/\/u:SECRET@s3\/x?sig=SECRET"}]}`,
+			"no answer of https://u:SECRET@s3/x?X-Amz-Signature=SECRET",
+		} {
+			f := newRegistry(t)
+			f.failing(stepPatch, status, body)
+			_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
+			if err == nil || strings.Contains(err.Error(), "SECRET") {
+				t.Errorf("%d %s: error is %v", status, body, err)
+			}
+		}
 	}
 }
 

@@ -64,10 +64,20 @@ func (a *API) MakePublic(ctx context.Context, repository string) (pipeline.Visib
 	case err != nil:
 		return "", err
 	}
-	if err := a.changeVisibility(ctx, repository); err != nil {
+	err = a.changeVisibility(ctx, repository)
+	switch {
+	case err == nil:
+		return pipeline.VisibilityPublic, nil
+	case isRefused(err):
 		return pipeline.VisibilityPrivate, err
 	}
-	return pipeline.VisibilityPublic, nil
+	return "", err // the change may have been made, only its answer was lost
+}
+
+// isRefused tells whether Quay answered that it does not do what it was asked.
+func isRefused(err error) bool {
+	var status *clients.StatusError
+	return errors.As(err, &status) && status.Code/100 == 4
 }
 
 func isHidden(err error) bool {

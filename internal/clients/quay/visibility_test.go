@@ -85,10 +85,13 @@ func TestMakePublic(t *testing.T) {
 		"made public":               {oauthToken, 200, private, 200, `{"success":true}`, pipeline.VisibilityPublic, "", 2},
 		"not allowed":               {oauthToken, 200, private, 403, denied, pipeline.VisibilityPrivate, "403 Forbidden: Insufficient scope", 2},
 		"over the license":          {oauthToken, 200, private, 402, `{"message":"Payment Required"}`, pipeline.VisibilityPrivate, "402 Payment Required", 2},
-		"gone in between":           {oauthToken, 200, private, 200, `null`, pipeline.VisibilityPrivate, "does not confirm", 2},
-		"not confirmed":             {oauthToken, 200, private, 200, `{"success":false}`, pipeline.VisibilityPrivate, "does not confirm", 2},
-		"no JSON":                   {oauthToken, 200, private, 200, `<html>`, pipeline.VisibilityPrivate, "no JSON object", 2},
-		"created, not ok":           {oauthToken, 200, private, 201, `{"success":true}`, pipeline.VisibilityPrivate, "201", 2},
+		"gone in between":           {oauthToken, 200, private, 200, `null`, "", "does not confirm", 2},
+		"not confirmed":             {oauthToken, 200, private, 200, `{"success":false}`, "", "does not confirm", 2},
+		"no JSON":                   {oauthToken, 200, private, 200, `<html>`, "", "no JSON object", 2},
+		"created, not ok":           {oauthToken, 200, private, 201, `{"success":true}`, "", "201", 2},
+		"change times out":          {oauthToken, 200, private, 504, "", "", "504", 2},
+		"change fails":              {oauthToken, 200, private, 500, `{"message":"oops"}`, "", "500", 2},
+		"change is limited":         {oauthToken, 200, private, 429, "", pipeline.VisibilityPrivate, "429", 2},
 		"API is down":               {oauthToken, 503, "", 0, "", "", "503", 1},
 		"token is wrong":            {oauthToken, 401, denied, 0, "", "", "401 Unauthorized: Insufficient scope", 1},
 		"no such repository":        {oauthToken, 404, "", 0, "", "", "404", 1},
@@ -130,6 +133,25 @@ func TestMakePublic(t *testing.T) {
 				t.Errorf("requests (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The change is made, its answer is lost.
+func TestVisibilityIsUnknownAfterLostAnswer(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, `{"is_public":false}`)
+	}))
+	t.Cleanup(s.Close)
+	api, err := NewAPI(APIOptions{URL: s.URL, Token: oauthToken, HTTP: newClient()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := api.MakePublic(t.Context(), "myorg/etcd"); got != "" || err == nil {
+		t.Errorf("visibility is %q, error %v", got, err)
 	}
 }
 

@@ -77,6 +77,16 @@ func (w *wire) RoundTrip(in *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// isWrite tells a request that is to change the registry from a look and from
+// the request for a token.
+func isWrite(req *http.Request) bool {
+	return req.Method == http.MethodPatch || req.Method == http.MethodPut || isUploadStart(req)
+}
+
+func isUploadStart(req *http.Request) bool {
+	return req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/blobs/uploads/")
+}
+
 func isBlob(req *http.Request) bool { return strings.Contains(req.URL.Path, "/blobs/sha256:") }
 
 // outgoing is the request as it is sent. The body is a fresh one each time:
@@ -132,7 +142,7 @@ func expected(req *http.Request, status int) bool {
 	case http.MethodGet, http.MethodHead:
 		return status == http.StatusOK || status == http.StatusNotFound || isRedirect(status)
 	case http.MethodPost:
-		if strings.HasSuffix(req.URL.Path, "/blobs/uploads/") {
+		if isUploadStart(req) {
 			return status == http.StatusAccepted
 		}
 		return status == http.StatusOK // a token

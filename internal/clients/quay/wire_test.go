@@ -82,7 +82,7 @@ func TestRedirectTakesNoCredentials(t *testing.T) {
 				http.Redirect(w, r, storage.URL+"/blob?X-Amz-Signature=signed", http.StatusFound)
 				return true
 			})
-			if p := mustPush(t, o, etcd("7", "tag")); len(p.Warnings) != 1 {
+			if p := mustPush(t, o, etcd("7", "tag")); len(p.Bundles[0].Tags) != 1 || p.Bundles[0].Tags[0] != "build-7" {
 				t.Errorf("the redirect was not followed: %+v", p)
 			}
 			if len(seen()) == 0 {

@@ -3,12 +3,10 @@ package quay
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -85,31 +83,6 @@ func TestPushAndTagsOfOtherBuilds(t *testing.T) {
 				t.Errorf("again: %+v", again)
 			}
 		})
-	}
-}
-
-func TestPushWhenNewerBuildsHoldAllTags(t *testing.T) {
-	t.Parallel()
-	f := newRegistry(t)
-	o := newOCI(t, f, nil)
-	newer, older := etcd("8", "a", "b"), etcd("7", "a", "b")
-	mustPush(t, o, newer)
-	p := mustPush(t, o, older)
-	if p.Repeated || len(p.Warnings) != 2 || len(p.Bundles[0].Tags) != 0 {
-		t.Errorf("publication is %+v", p)
-	}
-	ref, err := name.NewDigest(p.Bundles[0].Reference, name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := remote.Image(ref); err != nil {
-		t.Error(err)
-	}
-	if got := named(t, f, "a"); got != digest(t, newer) {
-		t.Errorf("tag names %s", got)
-	}
-	if p := mustPush(t, o, older); !p.Repeated {
-		t.Error("pushed again")
 	}
 }
 
@@ -203,58 +176,5 @@ func TestPushDoesNotMoveWhatItCannotRead(t *testing.T) {
 				t.Errorf("tag names %s", got)
 			}
 		})
-	}
-}
-
-// immutable is a registry whose tags cannot be set twice, not even to the same.
-func immutable(f *fakeRegistry) {
-	f.setFault(func(step string, w http.ResponseWriter, r *http.Request) bool {
-		if step != stepPutManifest {
-			return false
-		}
-		head := httptest.NewRequest(http.MethodHead, r.URL.Path, nil)
-		found := httptest.NewRecorder()
-		f.next.ServeHTTP(found, head)
-		if found.Code == http.StatusOK {
-			writeErrors(w, http.StatusConflict, "TAG_IMMUTABLE", "tag is immutable")
-			return true
-		}
-		return false
-	})
-}
-
-func TestPushAndImmutableTags(t *testing.T) {
-	t.Parallel()
-	f := newRegistry(t)
-	immutable(f)
-	o := newOCI(t, f, nil)
-	mustPush(t, o, etcd("7", "a"))
-	if p := mustPush(t, o, etcd("7", "a", "b")); p.Repeated {
-		t.Error("repeated though a tag is new")
-	}
-	_, err := o.Push(t.Context(), releaseOf(etcd("8", "a")))
-	wantError(t, err, pipeline.Rejected, pipeline.ReasonQuayRefused)
-	if !strings.Contains(err.Error(), "TAG_IMMUTABLE: tag is immutable") {
-		t.Errorf("error is %v", err)
-	}
-}
-
-// The answer to a PUT is lost, somebody else tries again at the same time: the
-// tag is set and refused.
-func TestPushWhenImmutableTagWasSetMeanwhile(t *testing.T) {
-	t.Parallel()
-	f := newRegistry(t)
-	f.setFault(func(step string, w http.ResponseWriter, r *http.Request) bool {
-		if step != stepPutManifest {
-			return false
-		}
-		f.next.ServeHTTP(httptest.NewRecorder(), r)
-		writeErrors(w, http.StatusConflict, "TAG_IMMUTABLE", "tag is immutable")
-		return true
-	})
-	b := etcd("7", "a", "b")
-	mustPush(t, newOCI(t, f, nil), b)
-	if got := named(t, f, "b"); got != digest(t, b) {
-		t.Errorf("tag names %s", got)
 	}
 }

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/omps-consumer/omps-consumer/internal/clients"
@@ -19,65 +17,32 @@ import (
 // is none of ours.
 const maxConfig = 1 << 20
 
-// plan is what is to be done about the tags of an image.
-type plan struct {
-	ours     []string         // tags that will name the image
-	move     []name.Reference // those of them that do not yet
-	warnings []string
-}
-
-// plan looks at what tags name now. One that names the image of a later build
-// is left out: an old build that is published again must not take it back.
-func (p *push) plan(ctx context.Context, tags []string) (plan, error) {
-	result := plan{ours: make([]string, 0, len(tags))}
-	refs := p.tagged(tags)
-	there, err := p.heads(ctx, refs)
-	if err != nil {
-		return result, err
-	}
-	for i, tag := range tags {
-		if there[i] == p.digest {
-			result.ours = append(result.ours, tag)
-			continue
-		}
-		holder, err := p.holder(ctx, there[i])
-		if err != nil {
-			return result, err
-		}
-		if holder > p.build {
-			result.warnings = append(result.warnings,
-				fmt.Sprintf("tag %s holds build %d, newer than %d: left", tag, holder, p.build))
-			continue
-		}
-		result.ours = append(result.ours, tag)
-		result.move = append(result.move, refs[i])
-	}
-	return result, nil
-}
-
 // holder is the Koji build that an image in the repository comes from, 0 when
-// it is gone, is no bundle image of ours or does not say.
+// it is gone, is no bundle image of ours or does not say. An image never
+// changes, so each is read once.
 func (p *push) holder(ctx context.Context, digest v1.Hash) (int64, error) {
 	if digest == (v1.Hash{}) || p.build == 0 {
 		return 0, nil
 	}
+	if build, ok := p.holders[digest]; ok {
+		return build, nil
+	}
+	config, err := p.readConfig(ctx, digest)
+	if err != nil && !isNotForUs(err) {
+		return 0, err
+	}
+	p.holders[digest] = buildID(labelsOf(config))
+	return p.holders[digest], nil
+}
+
+// readConfig is the config of an image in the repository, nothing for what is no
+// image.
+func (p *push) readConfig(ctx context.Context, digest v1.Hash) ([]byte, error) {
 	found, err := p.puller.Get(ctx, p.repo.Digest(digest.String()))
-	switch {
-	case isNotForUs(err):
-		return 0, nil
-	case err != nil:
-		return 0, err
-	case !found.MediaType.IsImage():
-		return 0, nil
+	if err != nil || !found.MediaType.IsImage() {
+		return nil, err
 	}
-	config, err := p.blob(ctx, configDigest(found.Manifest))
-	switch {
-	case isNotForUs(err):
-		return 0, nil
-	case err != nil:
-		return 0, err
-	}
-	return buildID(labelsOf(config)), nil
+	return p.blob(ctx, configDigest(found.Manifest))
 }
 
 func configDigest(imageManifest []byte) v1.Hash {
