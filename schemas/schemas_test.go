@@ -66,7 +66,12 @@ func TestValidate(t *testing.T) {
 		waiting   = "org.koji.operator-manifests.waiting.v1"
 		deleted   = "org.koji.operator-manifests.deleted.v1"
 		common    = `"repeated":false,"tries":1,"durations_ms":{},"trigger":{"id":"1","source":"/s","type":"t"}`
-		build     = `"nvr":"a-1-1","build_id":1,"organization":"o","package":"p","target":"oci",`
+		pushed    = `"bundles":[{"version":"1","csv":"c","repository":"o/r","reference":"q/o/r@sha256:` +
+			`0000000000000000000000000000000000000000000000000000000000000000","tags":[],"channels":[]}],`
+		build   = `"nvr":"a-1-1","build_id":1,"organization":"o","package":"p","target":"oci",`
+		app     = `"nvr":"a-1-1","build_id":1,"organization":"o","package":"p","target":"app-registry","outcome":"published",`
+		push    = "org.koji.operator-manifests.push-requested.v1"
+		promote = "org.koji.build.promoted.v1"
 	)
 	for _, tt := range []struct{ eventType, data, says string }{ // "": valid
 		{completed, `{"nvr":"a-1-1","more":{}}`, ""},
@@ -79,12 +84,35 @@ func TestValidate(t *testing.T) {
 		{decision, `{"msg":{"subject_type":"koji_build","subject_identifier":"a-1-1","policies_satisfied":true}}`, ""},
 		{decision, `{"msg":{"subject_type":"koji_build"}}`, "at '/msg': missing properties"},
 		{decision, `{}`, "missing properties"},
-		{published, `{` + build + `"outcome":"published",` + common + `}`, ""},
+		{completed, `{"nvr":null}`, "at '/nvr': got null"},
+		{completed, `{"build_id":null,"name":"x"}`, "at '/build_id': got null"},
+		{completed, `{"name":"x","info":{"build_id":1}}`, ""},
+		{completed, `{"name":"x","body":{"nvr":"a-1-1"}}`, ""},
+		{completed, `{"nvr":null,"info":{"state":"weird","draft":"yes"}}`, "at '/info/draft'"},
+		{completed, `{"body":{"nvr":null,"info":{"build_id":1,"draft":"yes"}}}`, "at '/body/info/draft'"},
+		{promote, `{"nvr":null,"build":{"build_id":1,"draft":"yes"}}`, "at '/build/draft'"},
+		{promote, `{"msg":{"name":"x","build":{"build_id":1}}}`, ""},
+		{promote, `{"build":null}`, "at '/build': got null"},
+		{push, `{"nvr":"a-1-1","build_id":null,"archive":null}`, ""},
+		{push, `{"archive":{"inline":"UEsDBA=="}}`, ""},
+		{push, `{"nvr":null}`, "at '/nvr': got null"},
+		{push, `{"build_id":null}`, "at '/build_id': got null"},
+		{push, `{"archive":null}`, "at '/archive': got null"},
+		{push, `{"archive":{"inline":"UEsDBA==","object":"a/b"}}`, "at '/archive'"},
+		{published, `{` + build + pushed + `"outcome":"published",` + common + `}`, ""},
+		{published, `{` + build + `"outcome":"published",` + common + `}`, "missing property 'bundles'"},
+		{published, `{` + build + `"bundles":[],"outcome":"published",` + common + `}`, "at '/bundles': minItems"},
+		{published, `{` + build + `"release":{"version":"1"},"outcome":"published",` + common + `}`, "missing property 'bundles'"},
+		{published, `{` + app + `"release":{"version":"1"},` + common + `}`, ""},
+		{published, `{` + app + common + `}`, "missing property 'release'"},
 		{published, `{` + build + `"outcome":"rejected",` + common + `}`, "at '/outcome'"},
 		{published, `{` + build + `"outcome":"published","surplus":1,` + common + `}`, "'surplus' not allowed"},
 		{published, `{` + build + `"outcome":"published","error":{"reason":"internal","message":"x"},` + common + `}`, "at '/error'"},
 		{published, `{"outcome":"published",` + common + `}`, "missing properties"},
 		{waiting, `{"nvr":"a-1-1","outcome":"waiting","error":{"reason":"gate-waiting","message":"x"},` + common + `}`, ""},
+		{waiting, `{"nvr":"a-1-1","outcome":"waiting","error":{"reason":"internal","message":"x"},` + common + `}`, "at '/error/reason'"},
+		{waiting, `{"nvr":"a-1-1","outcome":"waiting","error":{"reason":"gate-waiting","message":"x"},` +
+			strings.Replace(common, "false", "true", 1) + `}`, "at '/repeated'"},
 		{waiting, `{"nvr":"a-1-1","outcome":"waiting",` + common + `}`, "'error'"},
 		{waiting, `{"nvr":"a-1-1","outcome":"waiting","error":{"reason":"tired","message":"x"},` + common + `}`, "at '/error/reason'"},
 		{deleted, `{"organization":"o","outcome":"deleted",` + common + `}`, ""},

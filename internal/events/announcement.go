@@ -28,7 +28,8 @@ type announcement struct {
 //   - where promoted, that plugin's body for a promotion, {build, …}.
 //
 // Each may lie under "body" or "msg", as bridges that pass on a whole message
-// have it. An object that names a build itself is flat whatever else it holds.
+// have it. An object that names a build itself, by nvr, by build_id or by all of
+// name, version and release, is flat whatever else it holds.
 // A null member is an absent one, save for extra.
 //
 // The error says what contradicts itself; what has the wrong JSON type is left
@@ -57,6 +58,11 @@ func readAnnouncement(data *record, promoted bool) (announcement, error) {
 
 // draftMark is in the release of every draft build: koji/__init__.py, DRAFT_RELEASE_FORMAT.
 const draftMark = ",draft_"
+
+// complete tells whether a build is said to be COMPLETE and no draft.
+func (a announcement) complete() bool {
+	return a.Claim.State == pipeline.StateComplete && !a.Claim.Draft
+}
 
 // names tells whether a build is named.
 func (a announcement) names() bool { return !a.NVR.IsZero() || a.BuildID != 0 }

@@ -33,33 +33,52 @@ func (m message) fromHeaders() (event.Event, error) {
 	if object, err := parseObject(m.data); err == nil && object.member("specversion") != "" {
 		return event.Event{}, errors.New("both ce- headers and a whole event as payload")
 	}
-	seen := make(map[string]string, len(m.header))
+	given := make(map[string][]string, len(m.header))
 	for name, values := range m.header {
-		attribute, ok := attributeName(name)
-		if !ok {
-			continue
+		if attribute, ok := attributeName(name); ok {
+			attribute = strings.ToLower(attribute)
+			given[attribute] = append(given[attribute], values...)
 		}
-		attribute = strings.ToLower(attribute)
+	}
+	ec, version := &event.EventContextV1{}, ""
+	for name, values := range given {
 		value, err := headerValue(values)
-		if err != nil {
-			return event.Event{}, fmt.Errorf("header ce-%s: %w", cut(attribute, 100), err)
+		if err == nil {
+			err = setAttribute(ec, name, value)
 		}
-		if other, ok := seen[attribute]; ok && other != value {
-			return event.Event{}, fmt.Errorf("header ce-%s: different values", cut(attribute, 100))
+		if err != nil && matters(name) {
+			return event.Event{}, fmt.Errorf("header ce-%s: %w", name, err)
 		}
-		seen[attribute] = value
+		if name == "specversion" {
+			version = value
+		}
 	}
 	// As in the binding for HTTP, which bridges follow.
-	if _, _, err := mime.ParseMediaType(m.contentType); err == nil && seen["datacontenttype"] == "" {
-		seen["datacontenttype"] = m.contentType
-	}
-	ec := &event.EventContextV1{}
-	for attribute, value := range seen {
-		if err := setAttribute(ec, attribute, value); err != nil {
-			return event.Event{}, fmt.Errorf("%s: %w", cut(attribute, 100), err)
+	if _, _, err := mime.ParseMediaType(m.contentType); err == nil && ec.DataContentType == nil {
+		if err := setAttribute(ec, "datacontenttype", m.contentType); err != nil {
+			return event.Event{}, fmt.Errorf("header content-type: %w", err)
 		}
 	}
-	return valid(event.Event{Context: ec, DataEncoded: m.data}, seen["specversion"])
+	return valid(event.Event{Context: ec, DataEncoded: m.data}, version)
+}
+
+// matters tells whether an attribute makes an event invalid when it is itself.
+// Nothing comes of other extensions, so that one which breaks the rules for
+// its name or value is left out, and the build it came with is still read.
+func matters(name string) bool {
+	switch strings.ToLower(name) {
+	case extCorrelation, extCausation, extTraceParent, extTraceState:
+		return true
+	}
+	return isCore(name)
+}
+
+func isCore(name string) bool {
+	switch name {
+	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema":
+		return true
+	}
+	return false
 }
 
 // decode decodes the structured form.
@@ -130,13 +149,15 @@ func validate(e event.Event) error {
 	return nil
 }
 
+// setJSONAttribute sets the attribute that a member of a structured event
+// stands for.
 func setJSONAttribute(ec *event.EventContextV1, name string, value raw) error {
 	typed, err := attributeValue(value)
 	if err == nil {
 		err = setAttribute(ec, name, typed)
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", cut(name, 100), err)
+	if err != nil && matters(name) {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
@@ -165,8 +186,7 @@ func setAttribute(ec *event.EventContextV1, name string, value any) error {
 			return err
 		}
 	}
-	switch name {
-	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema":
+	if isCore(name) {
 		if !isText {
 			return errors.New("not a string")
 		}

@@ -37,13 +37,13 @@ func Decode(subject string, header nats.Header, data []byte) (event.Event, error
 		return e, nil
 	}
 	err = fmt.Errorf("cloudevent: %w", err)
-	if t, typeErr := m.eventType(); typeErr == nil && kindOf(subject, t) != KindOther {
+	if m.ours(subject) {
 		return event.Event{}, pipeline.Malform(pipeline.ReasonInvalidEvent, err)
 	}
 	return event.Event{}, unreadable(subject, pipeline.ReasonInvalidEvent, err)
 }
 
-// unreadable classes an error on a message whose type is not one of ours.
+// unreadable classes an error on a message that no type makes ours.
 func unreadable(subject string, reason pipeline.Reason, err error) error {
 	if ownSubject(subject) {
 		return pipeline.Malform(reason, err)
@@ -187,12 +187,37 @@ func (m message) eventType() (string, error) {
 	if !m.binary {
 		return m.envelope.eventType.text(), nil
 	}
-	for name, values := range m.header {
+	eventType, err := headerValue(m.typeHeaders())
+	if err != nil {
+		return "", fmt.Errorf("header ce-type: %w", err)
+	}
+	return eventType, nil
+}
+
+// typeHeaders are the values of all headers that name the type.
+func (m message) typeHeaders() (values []string) {
+	for name, more := range m.header {
 		if strings.EqualFold(name, "ce-type") {
-			return headerValue(values)
+			values = append(values, more...)
 		}
 	}
-	return "", nil
+	return values
+}
+
+// ours tells whether the type is one of ours on the subject. Of several, which
+// are an error, one is enough: what may have been meant for us is never dropped
+// in silence.
+func (m message) ours(subject string) bool {
+	if !m.binary {
+		return kindOf(subject, m.envelope.eventType.text()) != KindOther
+	}
+	for _, value := range m.typeHeaders() {
+		eventType, err := headerValue([]string{value})
+		if err == nil && kindOf(subject, eventType) != KindOther {
+			return true
+		}
+	}
+	return false
 }
 
 // record is the event's data where it is an object that can be had without

@@ -1,9 +1,11 @@
 package events
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -108,6 +110,76 @@ func TestDecodeKeepsExtensions(t *testing.T) {
 	}
 }
 
+// Nothing comes of an extension that we do not know: one that breaks the rules
+// is left out, and what is beside it is kept.
+func TestDecodeLeavesOutBadExtensions(t *testing.T) {
+	t.Parallel()
+	want := map[string]any{"good": "x"}
+	for name, member := range map[string]string{
+		"too large a number": `"ts":1700000000000`, "a fraction": `"x":1.5`, "an object": `"x":{"a":[1]}`, "a list": `"x":[]`,
+		"bad name": `"koji_task":"1"`, "empty name": `"":"x"`, "named data": `"Data":"x"`, "named as an attribute": `"ID":"2"`,
+		"a control character": `"x":"a\n"`, "too long": `"x":"` + strings.Repeat("x", maxAttribute+1) + `"`,
+	} {
+		e, err := Decode("koji.build.completed", nil, []byte(strings.Replace(flatEvent, `"id"`, member+`,"good":"x","id"`, 1)))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if diff := cmp.Diff(want, e.Extensions()); diff != "" || e.ID() != "1" || string(e.Data()) != `{"nvr":"a-1-1"}` {
+			t.Errorf("%s: %s %s", name, e, diff)
+		}
+	}
+	for _, bad := range []nats.Header{
+		{"ce-koji_task": {"1"}}, {"ce-": {"1"}}, {"ce-data": {"x"}}, {"ce-x": {`"a`}}, {"ce-x": {"%ff"}}, {"ce-x": {"a%0A"}},
+		{"ce-x": {"a", "b", "a"}}, {"ce-x": {"a"}, "Ce-X": {"b"}, "CE-x": {"a"}}, {"ce-x": {strings.Repeat("%", 3*maxAttribute+3)}},
+	} {
+		header := nats.Header{
+			"ce-specversion": {"1.0"}, "ce-id": {"1"}, "ce-source": {"/s"}, "ce-type": {TypeBuildCompleted}, "ce-good": {"x"},
+		}
+		maps.Copy(header, bad)
+		e, err := Decode("koji.build.completed", header, []byte(`{"nvr":"a-1-1"}`))
+		if err != nil {
+			t.Errorf("%.100v: %v", bad, err)
+		} else if diff := cmp.Diff(want, e.Extensions()); diff != "" {
+			t.Errorf("%.100v: %s", bad, diff)
+		}
+	}
+}
+
+// What a message is does not depend on the order in which a map of headers is
+// gone through, and whatever may have been meant for us is not dropped.
+func TestSeveralTypes(t *testing.T) {
+	t.Parallel()
+	r := newReader(t, "myorg")
+	for _, tt := range []struct {
+		subject string
+		types   nats.Header
+		class   pipeline.Class
+		kind    Kind // where there is no error
+	}{
+		{"koji.other", nats.Header{"ce-type": {TypeBuildCompleted}, "Ce-Type": {"zzz"}}, pipeline.Malformed, 0},
+		{"koji.other", nats.Header{"ce-type": {"zzz"}, "Ce-Type": {"%FF"}, "CE-TYPE": {TypeBuildPromoted}}, pipeline.Malformed, 0},
+		{"koji.other", nats.Header{"ce-type": {"zzz", TypeBuildCompleted}}, pipeline.Malformed, 0},
+		{"koji.other", nats.Header{"ce-type": {TypePushRequested}, "Ce-Type": {"zzz"}}, pipeline.Malformed, 0},
+		{"koji.other", nats.Header{"ce-type": {TypeBuildPromoted}, "Ce-Type": {TypeBuildCompleted}}, pipeline.Malformed, 0},
+		{"koji.build.completed", nats.Header{"ce-type": {"zzz"}, "Ce-Type": {"yyy"}}, pipeline.Malformed, 0},
+		{"omps.request.push.myorg", nats.Header{"ce-type": {TypePushRequested}, "Ce-Type": {TypeDeleteRequested}}, pipeline.Malformed, 0},
+		{"koji.other", nats.Header{"ce-type": {"zzz"}, "Ce-Type": {"yyy"}}, pipeline.Ignored, KindOther},
+		{"koji.build.completed", nats.Header{"ce-type": {TypeBuildCompleted}, "Ce-Type": {`"` + TypeBuildCompleted + `"`}}, 0, KindAnnouncement},
+	} {
+		for range 50 { // each a new map, in a new order
+			header := nats.Header{"ce-specversion": {"1.0"}, "ce-id": {"1"}, "ce-source": {"/s"}}
+			maps.Copy(header, tt.types)
+			_, err := Decode(tt.subject, header, []byte(`{"nvr":"a-1-1"}`))
+			if (err == nil) != (tt.class == 0) || err != nil && pipeline.ClassOf(err) != tt.class {
+				t.Fatalf("Decode %s %v: %v", tt.subject, tt.types, err)
+			}
+			peeked, err := r.Peek(tt.subject, header, []byte(`{"nvr":"a-1-1"}`))
+			if (err != nil) != (tt.class == pipeline.Malformed) || peeked.Kind != tt.kind {
+				t.Fatalf("Peek %s %v: %+v %v", tt.subject, tt.types, peeked, err)
+			}
+		}
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	event := func(old, replacement string) string { return strings.Replace(flatEvent, old, replacement, 1) }
@@ -163,13 +235,11 @@ func TestDecodeRefuses(t *testing.T) {
 		{"control character, binary", binary("ce-subject", "a%0A"), `{}`, pipeline.ReasonInvalidEvent, "control character"},
 		{"long attribute", nil, event(`"id":"1"`, `"id":"`+strings.Repeat("x", maxAttribute+1)+`"`), pipeline.ReasonInvalidEvent, "more than"},
 		{"long header", binary("ce-subject", strings.Repeat("%", 3*maxAttribute+3)), `{}`, pipeline.ReasonInvalidEvent, "more than"},
-		{"extension an object", nil, event(`"id"`, `"ext":{},"id"`), pipeline.ReasonInvalidEvent, "ext"},
-		{"extension a fraction", nil, event(`"id"`, `"ext":1.5,"id"`), pipeline.ReasonInvalidEvent, "ext"},
-		{"extension too large", nil, event(`"id"`, `"ext":3000000000,"id"`), pipeline.ReasonInvalidEvent, "ext"},
-		{"bad extension name", nil, event(`"id"`, `"an_ext":"x","id"`), pipeline.ReasonInvalidEvent, "an_ext"},
-		{"extension named data", nil, event(`"id"`, `"Data":"x","id"`), pipeline.ReasonInvalidEvent, "name of an attribute"},
-		{"header named data", binary("ce-data", "x"), `{}`, pipeline.ReasonInvalidEvent, "name of an attribute"},
-		{"empty extension name", nil, event(`"id"`, `"":"x","id"`), pipeline.ReasonInvalidEvent, "empty"},
+		{"correlationid an object", nil, event(`"id"`, `"correlationid":{},"id"`), pipeline.ReasonInvalidEvent, "correlationid: neither"},
+		{"causationid a fraction", nil, event(`"id"`, `"causationid":1.5,"id"`), pipeline.ReasonInvalidEvent, "causationid: neither"},
+		{"traceparent with a line break", nil, event(`"id"`, `"traceparent":"a\n","id"`), pipeline.ReasonInvalidEvent, "traceparent: holds"},
+		{"TraceState too long", binary("ce-TraceState", strings.Repeat("x", maxAttribute+1)), `{}`, pipeline.ReasonInvalidEvent, "tracestate: 4097 bytes"},
+		{"different traceparents", binary("ce-traceparent", "a", "b"), `{}`, pipeline.ReasonInvalidEvent, "traceparent: different"},
 		{"data twice", nil, event(`"data"`, `"data_base64":"e30=","data"`), pipeline.ReasonInvalidEvent, "both data"},
 		{"data_base64 a number", nil, event(`"data":{"nvr":"a-1-1"}`, `"data_base64":5`), pipeline.ReasonInvalidEvent, "data_base64"},
 		{"data_base64 bad", nil, event(`"data":{"nvr":"a-1-1"}`, `"data_base64":"***"`), pipeline.ReasonInvalidEvent, "data_base64"},

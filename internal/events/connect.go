@@ -69,7 +69,7 @@ func Connect(ctx context.Context, o ConnOptions) (*nats.Conn, error) {
 		log.Warn("nats does not answer", "url", shown, "attempt", attempt, "err", err)
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to nats at %s: %w", shown, errors.Join(err, ctx.Err()))
+			return nil, fmt.Errorf("connect to nats at %s: %w (%w)", shown, err, ctx.Err())
 		case <-time.After(backoff(attempt, lastWait)):
 		}
 	}

@@ -172,10 +172,9 @@ func TestPublishThatFailsKeepsTheMessage(t *testing.T) {
 func TestResultThatCannotBeToldIsADeadLetter(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)
-	huge := pipeline.PushedBundle{Version: strings.Repeat("9", 2<<20)}
 	s := b.run(b.options(handlerFunc(func(_ context.Context, tr pipeline.Trigger) []pipeline.Result {
 		r := result(tr, nil)
-		r[0].Publication.Bundles = []pipeline.PushedBundle{huge}
+		r[0].NVR.Name = "no\nattribute"
 		return r
 	})))
 	b.announce(nvr(1))

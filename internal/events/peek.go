@@ -48,6 +48,8 @@ func (r Reader) Peek(subject string, header nats.Header, data []byte) (Peeked, e
 		return request, err
 	}
 	switch {
+	case err != nil && m.ours(subject):
+		return other, pipeline.Malform(pipeline.ReasonInvalidEvent, err)
 	case !ownSubject(subject):
 		return other, nil
 	case err != nil:

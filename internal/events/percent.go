@@ -27,20 +27,28 @@ func percentEncode(s string) string {
 // headerValue reads an attribute back: quotes are taken off, then one round of
 // percent-decoding. A percent sign that no two hexadecimal digits follow stands
 // for itself, since people type headers by hand. Of repeated headers all must
-// say the same.
+// say the same; none at all is empty.
 func headerValue(values []string) (string, error) {
-	if len(values) == 0 {
-		return "", nil
-	}
-	for _, other := range values[1:] {
-		if other != values[0] {
+	var first string
+	for i, value := range values {
+		value, err := oneHeaderValue(value)
+		switch {
+		case err != nil:
+			return "", err
+		case i == 0:
+			first = value
+		case value != first:
 			return "", errors.New("different values")
 		}
 	}
-	if len(values[0]) > 3*maxAttribute+2 {
-		return "", fmt.Errorf("%d bytes are more than any attribute has", len(values[0]))
+	return first, nil
+}
+
+func oneHeaderValue(value string) (string, error) {
+	if len(value) > 3*maxAttribute+2 {
+		return "", fmt.Errorf("%d bytes are more than any attribute has", len(value))
 	}
-	value, err := unquote(strings.Trim(values[0], " \t"))
+	value, err := unquote(strings.Trim(value, " \t"))
 	if err != nil {
 		return "", err
 	}

@@ -30,6 +30,9 @@ type raw string
 // given tells whether a value is there and not null.
 func (r raw) given() bool { return r != "" && r != "null" }
 
+// filled tells whether a value is there and neither null nor the empty string.
+func (r raw) filled() bool { return r.given() && r != `""` }
+
 func (r raw) isObject() bool { return r != "" && r[0] == '{' }
 func (r raw) isString() bool { return r != "" && r[0] == '"' }
 func (r raw) isNumber() bool { return r != "" && (r[0] == '-' || '0' <= r[0] && r[0] <= '9') }

@@ -79,7 +79,9 @@ func (r *record) field(name string) *raw {
 }
 
 // names tells whether the object names a build itself.
-func (r *record) names() bool { return r.nvr.given() || r.buildID.given() || r.name.given() }
+func (r *record) names() bool {
+	return r.nvr.filled() || r.buildID.filled() || r.name.filled() && r.version.filled() && r.release.filled()
+}
 
 // inner is the object in which the hub's plugin describes the build, with its
 // JSON pointer; nil where there is none.

@@ -3,6 +3,8 @@ package events
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -81,23 +83,25 @@ func DataOf(e event.Event) (ResultData, error) {
 }
 
 // Bounds of what a result repeats from outside, in bytes or entries. Together,
-// and as JSON, they stay below the 1 MiB that a server takes.
+// and as JSON, which at most doubles a text, they stay below the 1 MiB that a
+// server takes: a result that cannot be told leaves images that nobody hears of.
 const (
-	maxMessage = 4 << 10
-	maxText    = 1 << 10
-	maxWord    = 256
-	maxTexts   = 64
-	maxFiles   = 128 << 10 // all names as JSON
+	maxMessage      = 4 << 10
+	maxText         = 1 << 10
+	maxWord         = 256
+	maxTexts        = 64
+	maxFiles        = 128 << 10 // all names as JSON
+	maxReplacements = 32 << 10  // all of them as JSON
+	maxBundles      = 256 << 10 // all of them as JSON
 )
 
 // newResultData puts together what is known of a result.
 func newResultData(in ResultInput) ResultData {
 	res := in.Result
 	d := ResultData{
-		NVR: res.NVR.String(), BuildID: res.BuildID, Organization: res.Organization, Package: res.Package,
-		Outcome: in.Outcome, Target: res.Target,
-		Bundles: bundlesOf(res.Publication.Bundles), Replacements: res.Replacements,
-		Archive: archiveOf(res), Decision: decisionOf(res.Decision),
+		NVR: res.NVR.String(), BuildID: res.BuildID,
+		Organization: bounded(res.Organization, maxText), Package: bounded(res.Package, maxText),
+		Outcome: in.Outcome, Target: res.Target, Archive: archiveOf(res), Decision: decisionOf(res.Decision),
 		Repeated: res.Publication.Repeated, Visibility: res.Publication.Visibility,
 		Tries: in.Tries, DurationsMS: make(map[pipeline.StageName]int64, len(res.Durations)),
 		Trigger: TriggerData{ID: res.Trigger.ID, Source: res.Trigger.Source, Type: res.Trigger.Type},
@@ -105,31 +109,37 @@ func newResultData(in ResultInput) ResultData {
 	for stage, took := range res.Durations {
 		d.DurationsMS[stage] = max(0, took.Milliseconds())
 	}
-	warnings := append(append([]string(nil), res.Warnings...), res.Publication.Warnings...)
-	var left int
-	if d.Files, left = boundedFiles(res.Files); left > 0 {
-		warnings = append([]string{fmt.Sprintf("%d more files are left out", left)}, warnings...)
-	}
-	d.Warnings = boundedTexts(warnings)
+	d.Warnings = boundedTexts(slices.Concat(d.setLists(res), res.Warnings, res.Publication.Warnings), maxText)
 	if res.Err != nil {
 		d.Error = &ErrorData{
 			Reason: pipeline.ReasonOf(res.Err), Message: bounded(res.Err.Error(), maxMessage),
-			Stage: pipeline.StageOf(res.Err), Faults: boundedTexts(pipeline.FaultsOf(res.Err)),
+			Stage: pipeline.StageOf(res.Err), Faults: boundedTexts(pipeline.FaultsOf(res.Err), maxText),
 		}
 	}
 	return d
 }
 
-// bundlesOf makes empty lists of absent ones: whoever reads a result may go
-// through them without asking.
-func bundlesOf(pushed []pipeline.PushedBundle) []pipeline.PushedBundle {
-	bundles := make([]pipeline.PushedBundle, len(pushed))
-	for i, b := range pushed {
-		b.Tags = append([]string{}, b.Tags...)
-		b.Channels = append([]string{}, b.Channels...)
-		bundles[i] = b
+// setLists sets what fits of the long lists, and tells what it left out.
+func (d *ResultData) setLists(res pipeline.Result) (warnings []string) {
+	var bundles bundleList
+	bundles.add(res.Publication.Bundles)
+	d.Bundles = bundles.fit
+	files := fitting(res.Files, maxFiles)
+	d.Files = res.Files[:files]
+	replacements := fitting(res.Replacements, maxReplacements)
+	d.Replacements = res.Replacements[:replacements]
+	for _, left := range []struct {
+		count int
+		what  string
+	}{
+		{bundles.left, "bundles"}, {bundles.tagsLeft, "tags of bundles"}, {bundles.channelsLeft, "channels of bundles"},
+		{len(res.Files) - files, "files"}, {len(res.Replacements) - replacements, "replacements"},
+	} {
+		if left.count > 0 {
+			warnings = append(warnings, fmt.Sprintf("%d more %s are left out", left.count, left.what))
+		}
 	}
-	return bundles
+	return warnings
 }
 
 func archiveOf(res pipeline.Result) *ArchiveData {
@@ -140,7 +150,7 @@ func archiveOf(res pipeline.Result) *ArchiveData {
 	if size == 0 {
 		size = max(0, res.Archive.Size)
 	}
-	return &ArchiveData{Name: res.Archive.Name, Checksum: res.Archive.Checksum.String(), Bytes: size}
+	return &ArchiveData{Name: bounded(res.Archive.Name, maxText), Checksum: res.Archive.Checksum.String(), Bytes: size}
 }
 
 func decisionOf(d *pipeline.Decision) *pipeline.Decision {
@@ -148,7 +158,7 @@ func decisionOf(d *pipeline.Decision) *pipeline.Decision {
 		return nil
 	}
 	own := pipeline.Decision{
-		Satisfied: d.Satisfied, Summary: bounded(d.Summary, maxText), Policies: boundedTexts(d.Policies),
+		Satisfied: d.Satisfied, Summary: bounded(d.Summary, maxText), Policies: boundedTexts(d.Policies, maxWord),
 	}
 	for _, r := range d.Unsatisfied[:min(len(d.Unsatisfied), maxTexts)] {
 		own.Unsatisfied = append(own.Unsatisfied, pipeline.Requirement{
@@ -174,25 +184,34 @@ func bounded(s string, n int) string {
 	return cut(s, n) + "…"
 }
 
-func boundedTexts(texts []string) []string {
+// boundedTexts are the first maxTexts of texts, each of at most n bytes.
+func boundedTexts(texts []string, n int) []string {
 	var out []string
 	for i, text := range texts {
 		if i == maxTexts {
 			return append(out, fmt.Sprintf("and %d more", len(texts)-maxTexts))
 		}
-		out = append(out, bounded(text, maxText))
+		out = append(out, bounded(text, n))
 	}
 	return out
 }
 
-// boundedFiles are the first names that fit, and how many do not.
-func boundedFiles(names []string) (fit []string, left int) {
-	size := 0
-	for i, name := range names {
-		encoded, err := encodeJSON(name)
-		if size += len(encoded) + len(","); err != nil || size > maxFiles {
-			return names[:i], len(names) - i
+// fitting is how many of the first values fit into a number of bytes as JSON.
+func fitting[T any](values []T, budget int) int {
+	for i, value := range values {
+		if budget -= sizeOf(value); budget < 0 {
+			return i
 		}
 	}
-	return names, 0
+	return len(values)
+}
+
+// sizeOf is what a value takes in a list as JSON. What cannot be encoded takes
+// more than there is.
+func sizeOf(value any) int {
+	encoded, err := encodeJSON(value)
+	if err != nil {
+		return math.MaxInt
+	}
+	return len(encoded) + len(",")
 }

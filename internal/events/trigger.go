@@ -68,7 +68,7 @@ func (r Reader) announced(t pipeline.Trigger, e event.Event) (pipeline.Trigger, 
 	if readErr != nil {
 		return t, pipeline.Malform(pipeline.ReasonInvalidEvent, readErr)
 	}
-	t.NVR, t.BuildID = a.NVR, a.BuildID
+	t.NVR, t.BuildID, t.SaysComplete = a.NVR, a.BuildID, a.complete()
 	return named(t, e)
 }
 
@@ -107,7 +107,7 @@ func (r Reader) requested(subject string, t pipeline.Trigger, e event.Event) (pi
 func (r Reader) pushRequested(t pipeline.Trigger, data raw, e event.Event) (pipeline.Trigger, error) {
 	build := &record{nvr: data.member("nvr"), buildID: data.member("build_id")}
 	archive := data.member("archive").given()
-	if err := r.check(t.Type, data, build.nvr.given() || build.buildID.given() || archive, e); err != nil {
+	if err := r.check(t.Type, data, build.names() || archive, e); err != nil {
 		return t, err
 	}
 	var err error
@@ -169,10 +169,11 @@ func dataOf(e event.Event) (raw, error) {
 }
 
 // check holds data against the schema of its type. Data that names no build
-// is checked as if it held the NVR in the event's subject.
+// is checked as if its nvr were the one in the event's subject, unless it has
+// something else there.
 func (r Reader) check(eventType string, data raw, names bool, e event.Event) error {
 	document := []byte(data)
-	if nvr, err := pipeline.ParseNVR(e.Subject()); !names && err == nil {
+	if nvr, err := pipeline.ParseNVR(e.Subject()); err == nil && !names && !data.member("nvr").filled() {
 		document = withNVR(document, nvr)
 	}
 	if err := r.Schemas.Validate(eventType, document); err != nil {
@@ -181,18 +182,19 @@ func (r Reader) check(eventType string, data raw, names bool, e event.Event) err
 	return nil
 }
 
-// withNVR adds a member to a JSON object.
+// withNVR adds a member to a JSON object. As the last one it also stands for a
+// null before it.
 func withNVR(object []byte, nvr pipeline.NVR) []byte {
 	name, err := json.Marshal(nvr.String())
 	if err != nil {
 		return object
 	}
-	rest := bytes.TrimSpace(object[1:])
+	members := bytes.TrimSpace(object[1 : len(object)-1])
 	comma := ","
-	if len(rest) == 1 {
+	if len(members) == 0 {
 		comma = ""
 	}
-	return fmt.Appendf(nil, `{"nvr":%s%s%s`, name, comma, rest)
+	return fmt.Appendf(nil, `{%s%s"nvr":%s}`, members, comma, name)
 }
 
 // named takes the build from the event's subject where the data names none.

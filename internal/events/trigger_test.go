@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +24,7 @@ func TestTriggerOfAnnouncement(t *testing.T) {
 		name, eventType, data, subject string
 		nvr                            pipeline.NVR
 		id                             int64
+		complete                       bool
 	}{
 		{name: "nvr", data: `{"nvr":"` + operatorNVR + `"}`, nvr: nvr},
 		{name: "build_id", data: `{"build_id":1873402}`, id: operatorID},
@@ -30,9 +32,9 @@ func TestTriggerOfAnnouncement(t *testing.T) {
 		{name: "largest build_id", data: `{"build_id":9007199254740991}`, id: 9007199254740991},
 		{name: "both", data: `{"nvr":"` + operatorNVR + `","build_id":1873402}`, nvr: nvr, id: operatorID},
 		{name: "parts", data: `{"name":"int-test-operator-metadata-container","version":"v0.9.2","release":"1"}`, nvr: nvr},
-		{name: "nvr and parts", data: `{"nvr":"` + operatorNVR + `","name":"int-test-operator-metadata-container","version":"v0.9.2","release":"1","state":1}`, nvr: nvr},
+		{name: "nvr and parts", data: `{"nvr":"` + operatorNVR + `","name":"int-test-operator-metadata-container","version":"v0.9.2","release":"1","state":1}`, nvr: nvr, complete: true},
 		{name: "some parts", data: `{"build_id":1873402,"name":"x"}`, id: operatorID},
-		{name: "state by name", data: `{"build_id":1873402,"state":"complete"}`, id: operatorID},
+		{name: "state by name", data: `{"build_id":1873402,"state":"complete"}`, id: operatorID, complete: true},
 		{name: "state that only Koji knows", data: `{"build_id":1873402,"state":"SHIPPED"}`, id: operatorID},
 		{name: "states that differ", data: `{"build_id":1873402,"state":0,"new":1}`, id: operatorID},
 		{name: "nulls", data: `{"nvr":null,"build_id":1873402,"name":null,"state":null,"draft":null,"attribute":null}`, id: operatorID},
@@ -40,21 +42,29 @@ func TestTriggerOfAnnouncement(t *testing.T) {
 		{name: "extra with manifests of old", data: `{"build_id":1873402,"extra":{"operator_manifests_archive":"a.zip"}}`, id: operatorID},
 		{name: "event subject", data: `{}`, subject: operatorNVR, nvr: nvr},
 		{name: "event subject and no data", subject: operatorNVR, nvr: nvr},
-		{name: "event subject and a state", data: ` { "state" : 1 } `, subject: operatorNVR, nvr: nvr},
+		{name: "event subject and a state", data: ` { "state" : 1 } `, subject: operatorNVR, nvr: nvr, complete: true},
 		{name: "event subject that is none of our business", data: `{"build_id":1873402}`, subject: "x", id: operatorID},
-		{name: "plugin", data: plugin, nvr: nvr, id: operatorID},
-		{name: "plugin, whole message", data: string(captured(t, "protonmsg-build-complete.json")), nvr: nvr, id: operatorID},
-		{name: "plugin, under msg", data: `{"msg":` + plugin + `}`, nvr: nvr, id: operatorID},
-		{name: "plugin, id alone", data: `{"attribute":"state","new":1,"info":{"id":1873402}}`, id: operatorID},
-		{name: "plugin, extra dropped", data: `{"attribute":"state","new":1,"info":{"build_id":1873402,"state":1}}`, id: operatorID},
-		{name: "fedora", data: fedora, nvr: nvr, id: operatorID},
-		{name: "fedora, whole message", data: string(captured(t, "fedora-messaging-build-state-change.json")), nvr: nvr, id: operatorID},
+		{name: "plugin", data: plugin, nvr: nvr, id: operatorID, complete: true},
+		{name: "plugin, whole message", data: string(captured(t, "protonmsg-build-complete.json")), nvr: nvr, id: operatorID, complete: true},
+		{name: "plugin, under msg", data: `{"msg":` + plugin + `}`, nvr: nvr, id: operatorID, complete: true},
+		{name: "plugin, id alone", data: `{"attribute":"state","new":1,"info":{"id":1873402}}`, id: operatorID, complete: true},
+		{name: "plugin, extra dropped", data: `{"attribute":"state","new":1,"info":{"build_id":1873402,"state":1}}`, id: operatorID, complete: true},
+		{name: "fedora", data: fedora, nvr: nvr, id: operatorID, complete: true},
+		{name: "fedora, whole message", data: string(captured(t, "fedora-messaging-build-state-change.json")), nvr: nvr, id: operatorID, complete: true},
 		{name: "flat, whatever else", data: `{"build_id":1873402,"body":"text","info":7,"msg":[]}`, id: operatorID},
 		{name: "flat, id is not the build's", data: `{"build_id":1873402,"id":"86efb676"}`, id: operatorID},
 		{name: "promoted, flat", eventType: TypeBuildPromoted, data: `{"build_id":1873402}`, id: operatorID},
-		{name: "promoted, build", eventType: TypeBuildPromoted, data: `{"draft_release":"1,draft_1873402","target_release":"1","build":{"build_id":1873402,"nvr":"` + operatorNVR + `","state":1}}`, nvr: nvr, id: operatorID},
+		{name: "promoted, build", eventType: TypeBuildPromoted, data: `{"draft_release":"1,draft_1873402","target_release":"1","build":{"build_id":1873402,"nvr":"` + operatorNVR + `","state":1}}`, nvr: nvr, id: operatorID, complete: true},
 		{name: "promoted, under body", eventType: TypeBuildPromoted, data: `{"body":{"build":{"id":1873402}}}`, id: operatorID},
-		{name: "last of repeated members", data: `{"build_id":1,"build_id":1873402,"state":3,"state":1}`, id: operatorID},
+		{name: "promoted, the capture, of an operator", eventType: TypeBuildPromoted, data: strings.Replace(promoted, `"extra":null`, `"extra":{"operator_manifests_archive":"a.zip"}`, 1), nvr: pipeline.NVR{Name: "hello-rpm", Version: "2.10", Release: "5.el8"}, id: 1873416, complete: true},
+		{name: "some of the parts beside info", data: `{"name":"x","info":{"build_id":1873402,"state":1}}`, id: operatorID, complete: true},
+		{name: "some of the parts beside body", data: `{"name":"x","version":"1","body":{"nvr":"` + operatorNVR + `"}}`, nvr: nvr},
+		{name: "nulls beside info", data: `{"nvr":null,"build_id":null,"name":null,"info":{"build_id":1873402}}`, id: operatorID},
+		{name: "nulls beside body", data: `{"nvr":"","info":null,"msg":null,"body":{"build_id":1873402,"info":null}}`, id: operatorID},
+		{name: "parts under body, beside a null nvr", data: `{"body":{"nvr":null,"name":"x","info":{"id":1873402}}}`, id: operatorID},
+		{name: "event subject and a null nvr", data: `{"nvr":null,"state":1}`, subject: operatorNVR, nvr: nvr, complete: true},
+		{name: "event subject and an empty nvr", data: `{"nvr":""}`, subject: operatorNVR, nvr: nvr},
+		{name: "last of repeated members", data: `{"build_id":1,"build_id":1873402,"state":3,"state":1}`, id: operatorID, complete: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -72,6 +82,7 @@ func TestTriggerOfAnnouncement(t *testing.T) {
 			}
 			want := pipeline.Trigger{
 				ID: "4711", Source: "https://koji.example.com/kojihub", Type: eventType, NVR: tt.nvr, BuildID: tt.id,
+				SaysComplete: tt.complete,
 			}
 			if got != want {
 				t.Errorf("got %+v, want %+v", got, want)
@@ -121,7 +132,13 @@ func TestTriggerRefuses(t *testing.T) {
 		{"not an object", TypeBuildCompleted, `"a-1-1"`, "not an object"},
 		{"nothing", TypeBuildCompleted, ``, "missing property 'nvr'"},
 		{"no build", TypeBuildCompleted, `{"state":1}`, "missing property 'build_id'"},
-		{"nulls", TypeBuildCompleted, `{"nvr":null}`, "names no build"},
+		{"nulls", TypeBuildCompleted, `{"nvr":null}`, "'/nvr': got null"},
+		{"empty", TypeBuildCompleted, `{"nvr":""}`, "'/nvr': minLength"},
+		{"empty parts", TypeBuildCompleted, `{"name":"a","version":"1","release":""}`, "'/release': minLength"},
+		{"null body", TypeBuildCompleted, `{"body":null}`, "'/body': got null"},
+		{"info beside a null nvr", TypeBuildCompleted, `{"nvr":null,"info":{"build_id":1,"state":"weird","draft":"yes"}}`, "'/info/draft': got string"},
+		{"info of nothing beside a null nvr", TypeBuildCompleted, `{"nvr":null,"info":{"state":"weird"}}`, "at '/info': missing property 'nvr'"},
+		{"null id in info", TypeBuildCompleted, `{"info":{"id":null}}`, "'/info/id': got null"},
 		{"name alone", TypeBuildCompleted, `{"name":"a"}`, "missing properties 'version', 'release'"},
 		{"no NVR", TypeBuildCompleted, `{"nvr":"a-1"}`, `"a-1" is not name-version-release`},
 		{"NVR with a slash", TypeBuildCompleted, `{"nvr":"a/b-1-1"}`, "character"},
@@ -151,8 +168,9 @@ func TestTriggerRefuses(t *testing.T) {
 		{"force a word", TypePushRequested, `{"nvr":"a-1-1","force":"yes"}`, "'/force'"},
 		{"repository with a dot dot", TypePushRequested, `{"nvr":"a-1-1","repository":"../x"}`, "'/repository'"},
 		{"version a number", TypePushRequested, `{"nvr":"a-1-1","version":3}`, "'/version'"},
-		{"request with a null nvr", TypePushRequested, `{"nvr":null}`, "names no build"},
+		{"request with a null nvr", TypePushRequested, `{"nvr":null}`, "'/nvr': got null"},
 		{"request with a bad nvr", TypePushRequested, `{"nvr":"a"}`, "name-version-release"},
+		{"request with nulls", TypePushRequested, `{"build_id":null,"archive":null}`, "'/archive': got null"},
 		{"archive of nothing", TypePushRequested, `{"archive":{}}`, "'/archive'"},
 		{"delete nothing", TypeDeleteRequested, `{}`, "missing property 'repository'"},
 	} {
@@ -192,6 +210,7 @@ func TestTriggerOfRequest(t *testing.T) {
 	}{
 		{"nvr", "omps.request.push.myorg", `{"nvr":"a-1-2"}`, "", with(func(tr *pipeline.Trigger) { tr.NVR = pipeline.NVR{Name: "a", Version: "1", Release: "2"} })},
 		{"event subject", "omps.request.push.myorg", ``, "a-1-2", with(func(tr *pipeline.Trigger) { tr.NVR = pipeline.NVR{Name: "a", Version: "1", Release: "2"} })},
+		{"event subject and a null nvr", "omps.request.push.myorg", `{"nvr":null,"archive":null}`, "a-1-2", with(func(tr *pipeline.Trigger) { tr.NVR = pipeline.NVR{Name: "a", Version: "1", Release: "2"} })},
 		{"all", "omps.request.push.myorg", `{"build_id":5,"organization":"myorg","repository":"etcd","version":"3.0.0","force":true}`, "", with(func(tr *pipeline.Trigger) {
 			tr.BuildID, tr.Repository, tr.Version, tr.Force = 5, "etcd", "3.0.0", true
 		})},
@@ -283,6 +302,51 @@ func TestUnknownTypes(t *testing.T) {
 	}
 }
 
+// Data that its schema allows names a build, whatever else is wrong with it.
+func TestAllowedDataNamesABuild(t *testing.T) {
+	t.Parallel()
+	r := newReader(t)
+	allowed := 0
+	check := func(eventType, data string) {
+		if r.Schemas.Validate(eventType, []byte(data)) != nil {
+			return
+		}
+		allowed++
+		a, err := readAnnouncement(recordOf(raw(data)), eventType == TypeBuildPromoted)
+		if err == nil && !a.names() {
+			t.Errorf("%s names no build: %s", eventType, data)
+		}
+	}
+	names := []string{
+		``, `"state":1`, `"nvr":"a-1-1"`, `"nvr":null`, `"nvr":""`, `"build_id":7`, `"build_id":null`, `"name":"x"`, `"id":7`, `"id":null`,
+		`"name":"x","version":"1","release":"1"`, `"name":"x","version":"","release":"1"`, `"name":"x","version":null,"release":"1"`,
+	}
+	var inner []string
+	for _, name := range names {
+		inner = append(inner, `{`+name+`}`)
+	}
+	for _, value := range append(slices.Clone(inner), "null") {
+		for _, member := range []string{"info", "build"} {
+			for _, name := range names {
+				inner = append(inner, strings.Replace(`{`+name+`,"`+member+`":`+value+`}`, "{,", "{", 1))
+			}
+		}
+	}
+	for _, eventType := range []string{TypeBuildCompleted, TypeBuildPromoted} {
+		for _, value := range append(inner, "null") {
+			check(eventType, value)
+			for _, member := range []string{"body", "msg"} {
+				for _, name := range names {
+					check(eventType, strings.Replace(`{`+name+`,"`+member+`":`+value+`}`, "{,", "{", 1))
+				}
+			}
+		}
+	}
+	if allowed < 1000 {
+		t.Errorf("only %d were allowed", allowed)
+	}
+}
+
 // Every captured message of a bus, as body and as a whole, either is a trigger
 // for the build it is about or is not ours.
 func TestCaptures(t *testing.T) {
@@ -316,6 +380,9 @@ func TestCaptures(t *testing.T) {
 		manifests := !extra.Exists() || extra.Get("typeinfo.operator-manifests").Exists() || extra.Get("operator_manifests_archive").Exists()
 		for _, form := range []string{body.Raw, string(data), fmt.Sprintf(`{"msg":%s}`, body.Raw)} {
 			got, err := r.Trigger("koji.build.completed", newTestEvent(eventType, []byte(form)))
+			if err := r.Schemas.Validate(eventType, []byte(form)); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
 			if state != 1 || !manifests {
 				if pipeline.ClassOf(err) != pipeline.Ignored {
 					t.Errorf("%s: %v", file, err)
@@ -323,7 +390,7 @@ func TestCaptures(t *testing.T) {
 				continue
 			}
 			triggers++
-			if err != nil || got.NVR.IsZero() || got.BuildID < 1873402 {
+			if err != nil || got.NVR.IsZero() || got.BuildID < 1873402 || !got.SaysComplete {
 				t.Errorf("%s: %+v %v", file, got, err)
 			}
 		}
