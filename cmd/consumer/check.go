@@ -90,7 +90,9 @@ func (c *cli) checkOnline(ctx context.Context, config Config) error {
 	running.Wait()
 	for i, p := range probes {
 		answer := "ok"
-		if errs[i] != nil {
+		if errors.Is(errs[i], errNotAsked) {
+			answer, errs[i] = errNotAsked.Error(), nil
+		} else if errs[i] != nil {
 			answer = errs[i].Error()
 		}
 		fmt.Fprintf(c.stderr, "%s: %s\n", p.name, answer)
@@ -101,10 +103,13 @@ func (c *cli) checkOnline(ctx context.Context, config Config) error {
 	return nil
 }
 
+// errNotAsked is the answer of what there is not yet to ask.
+var errNotAsked = errors.New("not checked, the service starts it")
+
 // natsProbe connects and looks at streams and durables without making any.
 func natsProbe(c Config, log *slog.Logger) probe {
 	if c.NATS.URL == "" {
-		return probe{"nats, embedded on " + c.NATS.Embedded.Listen, func(context.Context) error { return nil }}
+		return probe{"nats, embedded on " + c.NATS.Embedded.Listen, func(context.Context) error { return errNotAsked }}
 	}
 	return probe{"nats", func(ctx context.Context) error {
 		conn, err := connect(ctx, c.NATS, c.NATS.URL, log)

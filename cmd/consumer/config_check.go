@@ -64,6 +64,7 @@ func (n *NATSConfig) check(f *faults) {
 	if n.Embedded.StoreDir.Written == "" {
 		f.add("nats.embedded.store_dir", "expects a folder")
 	}
+	streams := make(map[string]string) // path by name
 	for _, name := range []struct{ path, value string }{
 		{"nats.durable", n.Durable},
 		{"nats.streams.koji", n.Streams.Koji},
@@ -73,6 +74,12 @@ func (n *NATSConfig) check(f *faults) {
 	} {
 		if !objectName.MatchString(name.value) {
 			f.add(name.path, "expects 1 to 64 letters, digits, dashes or underscores")
+		}
+		if other, taken := streams[name.value]; taken {
+			f.add(name.path, "is the same stream as "+other)
+		}
+		if strings.HasPrefix(name.path, "nats.streams.") {
+			streams[name.value] = name.path
 		}
 	}
 	switch {

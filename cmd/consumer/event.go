@@ -110,6 +110,7 @@ func buildFlags(cmd *cobra.Command, nvr *string, id *int64) {
 	cmd.Flags().StringVar(nvr, "nvr", "", "the build as name-version-release")
 	cmd.Flags().Int64Var(id, "build-id", 0, "the build as Koji's id")
 	cmd.MarkFlagsOneRequired("nvr", "build-id")
+	cmd.MarkFlagsMutuallyExclusive("nvr", "build-id")
 }
 
 // emit prints the event, or sends it and says where it is stored.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +29,26 @@ func newRegistry() *prometheus.Registry {
 		}, func() float64 { return 1 }),
 	)
 	return reg
+}
+
+// readiness answers for whatever knows at the time whether the service can
+// work.
+type readiness struct {
+	mu  sync.Mutex
+	now func() error
+}
+
+func (r *readiness) set(ask func() error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = ask
+}
+
+func (r *readiness) ask() error {
+	r.mu.Lock()
+	now := r.now
+	r.mu.Unlock()
+	return now()
 }
 
 // opsServer serves probes and metrics.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -54,6 +55,14 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 		return err
 	}
 
+	ready := &readiness{}
+	ready.set(func() error { return errors.New("not connected to nats yet") })
+	ops, err := startOps(ctx, c.Ops.Listen, registry, ready.ask, log)
+	if err != nil {
+		return err
+	}
+	defer ops.stop()
+
 	url := c.NATS.URL
 	if url == "" {
 		server, err := events.StartServer(events.ServerOptions{
@@ -86,11 +95,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	if err != nil {
 		return err
 	}
-	ops, err := startOps(ctx, c.Ops.Listen, registry, consumer.Ready, log)
-	if err != nil {
-		return err
-	}
-	defer ops.stop()
+	ready.set(consumer.Ready)
 
 	v := buildVersion()
 	log.Info("started", "version", v.Version, "revision", v.Revision, "nats", conn.ConnectedUrlRedacted(), "ops", ops.url(),

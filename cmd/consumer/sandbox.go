@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -195,6 +196,8 @@ func (c *cli) showResults(ctx context.Context, url string, once bool) error {
 			return fmt.Errorf("sandbox: no result: %w", ctx.Err())
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, nats.ErrTimeout): // nothing came for a while
+			continue
 		case err != nil:
 			return fmt.Errorf("sandbox: read results: %w", err)
 		}

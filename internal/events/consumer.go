@@ -79,6 +79,7 @@ type Consumer struct {
 	held      *held
 	queue     chan *delivery // unbuffered: an intake holds what no worker has
 	intakes   []*intake
+	telling   health // whether what is published gets stored
 }
 
 // New makes a Consumer and registers its metrics. It does not talk to NATS.
@@ -240,7 +241,7 @@ func (c *Consumer) Ready() error {
 	for _, in := range c.intakes {
 		faults = append(faults, in.health.get())
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, c.telling.get())...)
 }
 
 const gaugeInterval = 15 * time.Second

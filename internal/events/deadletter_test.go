@@ -156,10 +156,16 @@ func TestPublishThatFailsKeepsTheMessage(t *testing.T) {
 			if b.settled("KOJI") {
 				t.Error("settled without an answer")
 			}
+			if s.Ready() == nil {
+				t.Error("ready, though nothing can be stored")
+			}
 			if err := events.Provision(t.Context(), b.js, provisioned()); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "done", func() bool { return s.metric("omps_deliveries_total", tt.done...) == 1 })
+			if err := s.Ready(); err != nil {
+				t.Error(err)
+			}
 			s.finish()
 			if got := len(b.stored(tt.stream)); got != 1 {
 				t.Errorf("%d messages on %s", got, tt.stream)

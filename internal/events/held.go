@@ -52,11 +52,13 @@ type held struct {
 func newHeld() *held { return &held{all: map[key]*delivery{}} }
 
 // hold takes d on. It is false when the message is here already: after an
-// outage the server delivers again what never left our hands.
+// outage the server delivers again what never left our hands. A message of the
+// same sequence that was stored at another time is another one, of a stream
+// made anew; the old one cannot be settled any more and is let go.
 func (h *held) hold(d *delivery) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, here := h.all[d.key()]; here {
+	if other, here := h.all[d.key()]; here && other.stored.Equal(d.stored) {
 		return false
 	}
 	h.all[d.key()] = d

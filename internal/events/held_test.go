@@ -42,6 +42,21 @@ func TestHeldKeepsOneDeliveryOfAMessage(t *testing.T) {
 	}
 }
 
+// A stream made anew begins with sequence 1 again: its message is not the one
+// that is held, and what becomes of that one does not settle it.
+func TestHeldTellsStreamsMadeAnewApart(t *testing.T) {
+	t.Parallel()
+	h := newHeld()
+	old := &delivery{stream: "KOJI", sequence: 1, stored: time.Unix(1, 0)}
+	fresh := &delivery{stream: "KOJI", sequence: 1, stored: time.Unix(2, 0)}
+	if !h.hold(old) || !h.hold(fresh) {
+		t.Error("a message of another stream is taken for the held one")
+	}
+	if h.release(old) || !h.release(fresh) {
+		t.Error("the old delivery settles the new message")
+	}
+}
+
 func TestHeartbeatsEndWithRelease(t *testing.T) {
 	t.Parallel()
 	h := newHeld()

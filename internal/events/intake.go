@@ -251,29 +251,40 @@ func (c *Consumer) ignore(msg jetstream.Msg, why error) {
 	}
 }
 
-// stop ends the pull and gives back everything. A message that is under way
+// stop ends the pull and then gives back everything: what is given back while
+// a pull is open comes straight back through it. A message that is under way
 // when a pull ends would have to wait for the ack wait to pass, so the end
 // comes when no more arrive.
 func (in *intake) stop(p pull) {
+	unread := p.rest()
 	for _, d := range in.ahead {
 		in.c.giveBack(d)
 	}
 	in.ahead = nil
+	for _, msg := range unread {
+		if err := msg.Nak(); err != nil {
+			in.c.settleFailed(ActionNak.String(), err, "subject", msg.Subject())
+		}
+	}
+}
+
+// rest ends the pull when it has been quiet for a moment, and returns what
+// came until then.
+func (p pull) rest() []jetstream.Msg {
 	if p.batch == nil {
-		return
+		return nil
 	}
 	defer p.cancel()
 	quiet := time.NewTimer(lull)
 	defer quiet.Stop()
+	var unread []jetstream.Msg
 	for {
 		select {
 		case msg, open := <-p.msgs:
 			if !open {
-				return
+				return unread
 			}
-			if err := msg.Nak(); err != nil {
-				in.c.settleFailed(ActionNak.String(), err, "subject", msg.Subject())
-			}
+			unread = append(unread, msg)
 			quiet.Reset(lull)
 		case <-quiet.C:
 			p.cancel()

@@ -22,7 +22,10 @@ type ServerOptions struct {
 // Server is a NATS server with JetStream in this process, for installations
 // that have none of their own. Every write reaches the disk before it is
 // acknowledged.
-type Server struct{ nats *server.Server }
+type Server struct {
+	nats *server.Server
+	lock *os.File // on the store: two servers there would lose what they acknowledged
+}
 
 // StartServer starts a server and returns when it takes connections.
 func StartServer(o ServerOptions) (*Server, error) {
@@ -37,12 +40,17 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if err := os.MkdirAll(o.StoreDir, 0o700); err != nil {
 		return nil, fmt.Errorf("embedded nats server: %w", err)
 	}
+	lock, err := lockStore(o.StoreDir)
+	if err != nil {
+		return nil, fmt.Errorf("embedded nats server: %w", err)
+	}
 	ns, err := server.NewServer(&server.Options{
 		ServerName: "omps-consumer", Host: host, Port: port,
 		JetStream: true, StoreDir: o.StoreDir, SyncAlways: true,
 		NoSigs: true, DisableJetStreamBanner: true,
 	})
 	if err != nil {
+		_ = lock.Close()
 		return nil, fmt.Errorf("embedded nats server: %w", err)
 	}
 	log := &serverLog{log: orSilent(o.Logger).With("component", "nats-server")}
@@ -50,9 +58,10 @@ func StartServer(o ServerOptions) (*Server, error) {
 	ns.Start() // returns when it listens, or has said why it cannot
 	if err := log.fatal(); err != nil {
 		ns.Shutdown()
+		_ = lock.Close()
 		return nil, fmt.Errorf("embedded nats server on %s: %w", o.Listen, err)
 	}
-	return &Server{nats: ns}, nil
+	return &Server{nats: ns, lock: lock}, nil
 }
 
 func splitListen(listen string) (host string, port int, err error) {
@@ -77,6 +86,7 @@ func (s *Server) URL() string { return s.nats.ClientURL() }
 func (s *Server) Shutdown() {
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
+	_ = s.lock.Close()
 }
 
 // serverLog hands the server's log on. Its notices only matter when something

@@ -30,6 +30,27 @@ func TestServerKeepsItsStoreToItself(t *testing.T) {
 	}
 }
 
+func TestTwoServersCannotShareAStore(t *testing.T) {
+	t.Parallel()
+	o := events.ServerOptions{Listen: "127.0.0.1:0", StoreDir: t.TempDir()}
+	first, err := events.StartServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := events.StartServer(o); err == nil {
+		second.Shutdown()
+		t.Error("a second server on the same store")
+	} else if !strings.Contains(err.Error(), "in use by another process") {
+		t.Error(err)
+	}
+	first.Shutdown()
+	again, err := events.StartServer(o)
+	if err != nil {
+		t.Fatalf("after the first has ended: %v", err)
+	}
+	again.Shutdown()
+}
+
 func TestServerThatCannotStartSaysWhy(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

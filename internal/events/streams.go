@@ -133,7 +133,7 @@ func (o ProvisionOptions) stream(ctx context.Context, js jetstream.JetStream, s 
 	if err != nil {
 		return nil, err
 	}
-	faults := s.check(there.CachedInfo().Config)
+	faults := o.check(s, there.CachedInfo().Config)
 	if s.read == "" {
 		return faults, nil
 	}
@@ -150,8 +150,17 @@ func (s stream) config(replicas int) jetstream.StreamConfig {
 }
 
 // check compares what a stream is with what it must be.
-func (s stream) check(cfg jetstream.StreamConfig) []error {
+func (o ProvisionOptions) check(s stream, cfg jetstream.StreamConfig) []error {
 	var faults []error
+	if s.read != "" && cfg.MaxAge > 0 && cfg.MaxAge < o.Since {
+		faults = append(faults, fmt.Errorf("drops messages after %s, and a build may take %s", cfg.MaxAge, o.Since))
+	}
+	if s.read != "" && cfg.Retention == jetstream.WorkQueuePolicy {
+		faults = append(faults, errors.New("has workqueue retention, where a durable cannot start at a time"))
+	}
+	if s.read == "" && cfg.Retention != jetstream.LimitsPolicy {
+		faults = append(faults, fmt.Errorf("has %s retention, which drops what nobody reads at the time", cfg.Retention))
+	}
 	if cfg.NoAck {
 		faults = append(faults, errors.New("does not acknowledge what is published (no_ack)"))
 	}

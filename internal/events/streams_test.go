@@ -156,9 +156,9 @@ func TestProvisionReportsAllThatIsUnsafe(t *testing.T) {
 	b := newBus(t)
 	streams := []jetstream.StreamConfig{
 		{Name: "KOJI", Subjects: []string{"koji.tag.>"}},
-		{Name: "OMPS_REQUESTS", Subjects: []string{"omps.request.>"}},
+		{Name: "OMPS_REQUESTS", Subjects: []string{"omps.request.>"}, MaxAge: time.Hour},
 		{Name: "OMPS_RESULTS", Subjects: []string{"omps.result.published.>"}},
-		{Name: "OMPS_DEAD_LETTERS", Subjects: []string{"omps.dead-letter.>"}, NoAck: true},
+		{Name: "OMPS_DEAD_LETTERS", Subjects: []string{"omps.dead-letter.>"}, NoAck: true, Retention: jetstream.InterestPolicy},
 	}
 	for _, cfg := range streams {
 		if _, err := b.js.CreateStream(t.Context(), cfg); err != nil {
@@ -179,7 +179,8 @@ func TestProvisionReportsAllThatIsUnsafe(t *testing.T) {
 	}
 	for _, text := range []string{
 		"KOJI: holds koji.tag.> and not koji.>", "OMPS_RESULTS: holds omps.result.published.> and not omps.result.>",
-		"OMPS_DEAD_LETTERS: does not acknowledge",
+		"OMPS_DEAD_LETTERS: has Interest retention", "OMPS_DEAD_LETTERS: does not acknowledge",
+		"OMPS_REQUESTS: drops messages after 1h0m0s, and a build may take 24h0m0s",
 		"ack policy is AckAll", "max deliver is 5", "max ack pending is 100, and 5000", "ack wait is 1s, less than 30s",
 		"headers only", "deleted after 1h", "max batch is 10", "max expires is 1s", "max bytes is 1048576",
 	} {

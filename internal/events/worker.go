@@ -129,33 +129,38 @@ func unfinished(results []pipeline.Result) bool {
 // answer publishes what v says, and returns the verdict to settle by: without
 // the server's word that all of it is stored, the delivery stays alive.
 func (c *Consumer) answer(ctx context.Context, d *delivery, w worked, v Verdict) Verdict {
-	for _, a := range v.Answers {
+	answers := v.Answers
+	for _, a := range answers {
 		err := c.publisher.result(ctx, ResultInput{
 			Result: a.Result, Outcome: a.Outcome, Tries: d.tries, Cause: w.cause, Time: time.Now(),
 		})
 		if err == nil {
+			c.telling.set(nil)
 			continue
 		}
 		c.settleFailed(stepPublish, err, "event_id", w.trigger.ID, "organization", a.Result.Organization)
 		if final := errors.As(err, new(*unpublishable)); !final {
+			c.telling.set(fmt.Errorf("results cannot be stored: %w", err))
 			return c.postponed(d, err)
 		}
 		if v.Action != ActionNak {
-			// Nobody would ever hear of it: let a person look.
+			// Nobody would ever hear of it: let a person look. The other
+			// organizations are told all the same.
 			v = Verdict{
 				Action: ActionTerm, DeadLetter: true,
 				Outcome: pipeline.OutcomeFailed, Reason: pipeline.ReasonInternal, Err: err,
 			}
-			break
 		}
 	}
 	if !v.DeadLetter {
 		return v
 	}
 	if err := c.publisher.deadLetter(ctx, d, v, time.Now()); err != nil {
+		c.telling.set(fmt.Errorf("dead letters cannot be stored: %w", err))
 		c.settleFailed(stepDeadLetter, err, "stream", d.stream, "sequence", d.sequence)
 		return c.postponed(d, err)
 	}
+	c.telling.set(nil)
 	c.metrics.deadLetters.WithLabelValues(string(v.Reason)).Inc()
 	return v
 }

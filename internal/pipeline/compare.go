@@ -52,11 +52,11 @@ func checkEdit(before, after document, spans []span) error {
 func repeatsKey(mapping *yaml.Node) bool {
 	seen := make(map[string]bool, len(mapping.Content)/2)
 	for i := 0; i+1 < len(mapping.Content); i += 2 {
-		if key := mapping.Content[i].Value; seen[key] {
+		key := mapping.Content[i].Value
+		if seen[key] {
 			return true
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 	}
 	return false
 }
