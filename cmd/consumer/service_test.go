@@ -39,12 +39,23 @@ type system struct {
 	log   *lockedBuffer
 	stop  func() error
 
+	config Config
+
 	results chan events.ResultData
 }
 
 // newSystem starts the service on a configuration as a user would write it.
 // extra is added to the organization "myorg".
 func newSystem(t *testing.T, options sandbox.Options, extra string) *system {
+	t.Helper()
+	s := prepareSystem(t, options, extra)
+	s.start()
+	s.watch()
+	return s
+}
+
+// prepareSystem makes everything but the service.
+func prepareSystem(t *testing.T, options sandbox.Options, extra string) *system {
 	t.Helper()
 	world, err := sandbox.Start(options)
 	if err != nil {
@@ -68,26 +79,32 @@ organizations:
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	s.config = config
+	return s
+}
+
+// start starts the service. It ends with the test, or before by stop.
+func (s *system) start() {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
 	up, ended := make(chan endpoints, 1), make(chan error, 1)
-	go func() { ended <- serve(ctx, config, newLogger(config.Log, s.log), func(e endpoints) { up <- e }) }()
-	s.stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	go func() { ended <- serve(ctx, s.config, newLogger(s.config.Log, s.log), func(e endpoints) { up <- e }) }()
+	stop := sync.OnceValue(func() error { cancel(); return <-ended })
+	s.stop = stop
 	select {
 	case e := <-up:
 		s.ops = e.Ops
 	case err := <-ended:
-		t.Fatalf("the service ended: %v", err)
+		s.t.Fatalf("the service ended: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := s.stop(); err != nil {
-			t.Errorf("the service ended with %v", err)
+	s.t.Cleanup(func() {
+		if err := stop(); err != nil {
+			s.t.Errorf("the service ended with %v", err)
 		}
-		if t.Failed() {
-			t.Log(s.log.String())
+		if s.t.Failed() {
+			s.t.Log(s.log.String())
 		}
 	})
-	s.watch()
-	return s
 }
 
 // watch collects result events from the stream, over outages of NATS too.
@@ -531,6 +548,33 @@ func TestOutagesLoseNothing(t *testing.T) {
 	s.announce(after)
 	if r := s.next(); r.Outcome != "published" || r.NVR != after {
 		t.Errorf("the first build after it: %+v", r)
+	}
+}
+
+// Work that the grace cuts short is free for the next process at once, not
+// when the ack wait is over.
+func TestRestartDuringWork(t *testing.T) {
+	t.Parallel()
+	s := prepareSystem(t, sandbox.Options{}, "")
+	s.config.Intake.Grace, s.config.Intake.AckWait = 50*time.Millisecond, time.Hour
+	held := make(chan struct{})
+	var once sync.Once
+	s.world.KojiServer.SetFault(func(r *http.Request) *sandbox.Answer {
+		once.Do(func() { close(held) })
+		<-r.Context().Done()
+		return nil
+	})
+	s.start()
+	s.watch()
+	s.announce(sandbox.SampleNVR)
+	<-held
+	if err := s.stop(); err != nil {
+		t.Errorf("the first service ended with %v", err)
+	}
+	s.world.KojiServer.SetFault(nil)
+	s.start()
+	if r := s.next(); r.Outcome != "published" || r.Tries != 2 {
+		t.Errorf("%+v", r)
 	}
 }
 

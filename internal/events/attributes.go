@@ -62,7 +62,7 @@ func (m message) fromHeaders() (event.Event, error) {
 	return valid(event.Event{Context: ec, DataEncoded: m.data}, version)
 }
 
-// matters tells whether an attribute makes an event invalid when it is itself.
+// matters tells whether an attribute that is invalid makes the event invalid.
 // Nothing comes of other extensions, so that one which breaks the rules for
 // its name or value is left out, and the build it came with is still read.
 func matters(name string) bool {
