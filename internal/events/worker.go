@@ -253,6 +253,9 @@ func (c *Consumer) report(ctx context.Context, d *delivery, w worked, v Verdict)
 	if id != 0 {
 		attrs = append(attrs, slog.Int64("build_id", id))
 	}
+	if nvr.IsZero() && id == 0 { // nothing else says which message this is
+		attrs = append(attrs, slog.String("stream", d.stream), slog.Uint64("sequence", d.sequence))
+	}
 	some("organization", strings.Join(orgs, ","))
 	some("digest", strings.Join(digests, ","))
 	some("stage", string(pipeline.StageOf(v.Err)))

@@ -1,4 +1,3 @@
-// Package greenwave asks Greenwave whether a build may be published.
 package greenwave
 
 import (

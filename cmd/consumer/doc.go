@@ -1,0 +1,3 @@
+// Command consumer takes operator manifests from completed Koji builds to Quay,
+// driven by CloudEvents on NATS JetStream.
+package main

@@ -1,0 +1,2 @@
+// Package greenwave asks Greenwave whether a build may be published.
+package greenwave
