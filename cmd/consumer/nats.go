@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -41,5 +42,9 @@ func provision(ctx context.Context, conn *nats.Conn, o events.ProvisionOptions) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, preflightTimeout)
 	defer cancel()
-	return events.Provision(ctx, js, o)
+	err = events.Provision(ctx, js, o)
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
+		return fmt.Errorf("jetstream is not enabled on the nats server, or not for this account: %w", err)
+	}
+	return err
 }
