@@ -53,7 +53,6 @@ type operator struct {
 	pkg       *manifest  // the package manifest; nil for a bundle
 	notes     *manifest  // metadata/annotations.yaml; nil for package manifests
 	manifests []manifest // every parsed file of the layout, sorted by path
-	others    []string   // files that are not part of the operator
 }
 
 func (o operator) ofKind(kind string) []manifest {
@@ -102,7 +101,6 @@ func readOperator(ctx context.Context, files []File) (operator, []Fault, error) 
 	var op operator
 	for _, f := range files {
 		if !belongs(f.Path, bundle) {
-			op.others = append(op.others, f.Path)
 			continue
 		}
 		if doc, ok := r.parse(f); ok {
