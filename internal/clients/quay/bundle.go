@@ -34,25 +34,26 @@ type push struct {
 	repo   name.Repository
 	pusher *remote.Pusher
 	puller *remote.Puller
-	locks  *locks
+	locks  *tagLocks
 	image  v1.Image
 	digest v1.Hash
 	build  int64  // Koji's id; 0: none
 	own    string // the tag for an image that no other tag may name
+	force  bool   // send again what is there already, except blobs
 
-	there    bool              // the registry has the image
+	there    bool              // the image need not be sent, or not any more
 	sent     bool              // something had to be done
 	holders  map[v1.Hash]int64 // builds of the images that tags were found to name
 	immobile error             // what the registry said when it would not move a tag
 	warnings []string
 }
 
-// pushBundle pushes the bundle at index i of a release.
-func (o *OCI) pushBundle(ctx context.Context, bundles []pipeline.Bundle, i int) (pushed, error) {
+// pushBundle pushes the bundle at index i of r.
+func (o *OCI) pushBundle(ctx context.Context, r pipeline.Release, i int) (pushed, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	b := bundles[i]
-	tags, err := tagsOf(b, bundles[i+1:])
+	b := r.Bundles[i]
+	tags, err := tagsOf(b, r.Bundles[i+1:])
 	if err != nil {
 		return pushed{}, err
 	}
@@ -65,7 +66,9 @@ func (o *OCI) pushBundle(ctx context.Context, bundles []pipeline.Bundle, i int) 
 		return pushed{}, err
 	}
 	p.build = buildID(b.Labels)
-	p.own = ownTag(p.build, p.digest, hasSiblings(bundles, i))
+	p.holders[p.digest] = p.build
+	p.own = ownTag(p.build, p.digest, hasSiblings(r.Bundles, i))
+	p.force = r.Build.Trigger.Force
 	done, err := p.run(ctx, tags)
 	if err != nil {
 		// Whatever the login is worth, the next try makes sure of it.
@@ -155,8 +158,8 @@ func (p *push) warn(format string, args ...any) {
 	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
 }
 
-// publish sends what is missing of the image, gives it the tags that it may
-// have and reads them back.
+// publish sends what is missing of the image and gives it the tags that it may
+// have.
 func (p *push) publish(ctx context.Context, claims []*claim) error {
 	missing, err := p.look(ctx, claims)
 	if err != nil || len(missing) == 0 {
@@ -170,12 +173,12 @@ func (p *push) publish(ctx context.Context, claims []*claim) error {
 			return err
 		}
 	}
-	return p.readBack(ctx, missing)
+	return nil
 }
 
 // send uploads the layer and the config, then the image manifest by digest, so
 // that all that is left to do for a tag is one short request. An image that a
-// tag names already is complete.
+// tag names already is complete; with force its manifest is sent all the same.
 func (p *push) send(ctx context.Context) error {
 	if p.there {
 		return nil

@@ -2,56 +2,117 @@ package quay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
-	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/omps-consumer/omps-consumer/internal/clients"
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-// locks is a lock for each repository that somebody holds or waits for. The
-// zero value is ready.
-type locks struct {
-	mu   sync.Mutex
-	used map[name.Repository]*turn
+// Locker gives out leases on names that all replicas of the service share.
+type Locker interface {
+	// Lock waits until nobody else has the lease on name, which may be any text,
+	// such as "quay.io/myorg/etcd:1.0". held is a child of ctx that ends also,
+	// with the loss as its cause, when the lease is lost; unlock gives the lease
+	// back. Two callers of the same owner may have it at once: they do the same
+	// work.
+	Lock(ctx context.Context, name, owner string) (held context.Context, unlock func(), err error)
 }
 
-// turn is the lock of one repository.
+// tagLocks lock tags, each on its own, so that builds of one package with
+// different tags do not wait for each other.
+type tagLocks struct {
+	here   locks
+	shared Locker // nil: there is nobody to share with
+}
+
+// lock waits for the lock of a tag: for its turn in this process, then for the
+// lease, so that one of us at most waits for the others. The tag may be set
+// until held ends.
+func (l *tagLocks) lock(ctx context.Context, tag, owner string) (held context.Context, unlock func(), err error) {
+	leave, err := l.here.lock(ctx, tag)
+	if err != nil {
+		return nil, nil, err
+	}
+	if l.shared == nil {
+		return ctx, leave, nil
+	}
+	held, giveBack, err := l.shared.Lock(ctx, tag, owner)
+	if err != nil {
+		leave()
+		return nil, nil, &leaseError{name: tag, err: err}
+	}
+	return held, func() { giveBack(); leave() }, nil
+}
+
+// leaseError says why there is no lease, or no longer.
+type leaseError struct {
+	name string
+	err  error
+}
+
+func (e *leaseError) Error() string {
+	return "lease on " + e.name + ": " + clients.OneLine(e.err.Error(), maxText)
+}
+func (e *leaseError) Unwrap() error { return e.err }
+
+// Class is Transient, unless the Locker knows better.
+func (e *leaseError) Class() pipeline.Class { return pipeline.ClassOf(e.err) }
+
+// Reason is ReasonQuayUnavailable, unless the Locker knows better.
+func (e *leaseError) Reason() pipeline.Reason {
+	var known interface{ Reason() pipeline.Reason }
+	if errors.As(e.err, &known) && known.Reason() != "" {
+		return known.Reason()
+	}
+	return pipeline.ReasonQuayUnavailable
+}
+
+// locks is a lock for each name that somebody holds or waits for. The zero
+// value is ready.
+type locks struct {
+	mu   sync.Mutex
+	used map[string]*turn
+}
+
+// turn is the lock of one name.
 type turn struct {
 	taken chan struct{} // holds one element while somebody has it
 	users int           // who have it or wait for it
 }
 
-// lock waits for the lock of repo, until ctx is done.
-func (l *locks) lock(ctx context.Context, repo name.Repository) (unlock func(), err error) {
-	t := l.join(repo)
+// lock waits for the lock of name, until ctx is done.
+func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
+	t := l.join(name)
 	select {
 	case t.taken <- struct{}{}:
-		return func() { <-t.taken; l.leave(repo, t) }, nil
+		return func() { <-t.taken; l.leave(name, t) }, nil
 	case <-ctx.Done():
-		l.leave(repo, t)
-		return nil, fmt.Errorf("wait for other pushes to %s: %w", repo, ctx.Err())
+		l.leave(name, t)
+		return nil, fmt.Errorf("wait for other pushes to %s: %w", name, ctx.Err())
 	}
 }
 
-func (l *locks) join(repo name.Repository) *turn {
+func (l *locks) join(name string) *turn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := l.used[repo]
+	t := l.used[name]
 	if t == nil {
 		t = &turn{taken: make(chan struct{}, 1)}
 		if l.used == nil {
-			l.used = make(map[name.Repository]*turn)
+			l.used = make(map[string]*turn)
 		}
-		l.used[repo] = t
+		l.used[name] = t
 	}
 	t.users++
 	return t
 }
 
-func (l *locks) leave(repo name.Repository, t *turn) {
+func (l *locks) leave(name string, t *turn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if t.users--; t.users == 0 {
-		delete(l.used, repo)
+		delete(l.used, name)
 	}
 }

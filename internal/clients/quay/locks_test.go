@@ -4,37 +4,31 @@ import (
 	"context"
 	"errors"
 	"testing"
-
-	"github.com/google/go-containerregistry/pkg/name"
 )
 
 func TestLocks(t *testing.T) {
 	t.Parallel()
-	registry, err := name.NewRegistry("quay.io")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var l locks
-	lock := func(ctx context.Context, repo string) func() {
+	lock := func(ctx context.Context, name string) func() {
 		t.Helper()
-		unlock, err := l.lock(ctx, registry.Repo(repo))
+		unlock, err := l.lock(ctx, name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return unlock
 	}
-	first := lock(t.Context(), "myorg/a")
-	other := lock(t.Context(), "myorg/b")
+	first := lock(t.Context(), "quay.io/myorg/a:1")
+	other := lock(t.Context(), "quay.io/myorg/a:2")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := l.lock(ctx, registry.Repo("myorg/a")); !errors.Is(err, context.Canceled) {
+	if _, err := l.lock(ctx, "quay.io/myorg/a:1"); !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v while the lock is taken", err)
 	}
 	got := make(chan struct{})
 	go func() {
 		defer close(got)
-		unlock, err := l.lock(t.Context(), registry.Repo("myorg/a"))
+		unlock, err := l.lock(t.Context(), "quay.io/myorg/a:1")
 		if err != nil {
 			t.Error(err)
 			return

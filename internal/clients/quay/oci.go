@@ -40,10 +40,12 @@ type OCIOptions struct {
 	Username string // of a robot account; with no Password: anonymous
 	Password clients.Secret
 
-	// Timeout bounds the push of one bundle with all its requests, and so a
-	// call of Visibility or of Ping.
+	// Timeout bounds the push of one bundle with all its requests and its waits
+	// for leases, and so a call of Visibility or of Ping.
 	Timeout time.Duration
 	HTTP    *clients.Client
+
+	Locker Locker // nil: only this process pushes
 
 	// Visibility is set when the organization is public.
 	Visibility VisibilitySetter
@@ -75,7 +77,7 @@ type OCI struct {
 	timeout    time.Duration
 	visibility VisibilitySetter
 	logins     logins
-	locks      locks
+	locks      tagLocks
 }
 
 var _ pipeline.Pusher = (*OCI)(nil)
@@ -95,6 +97,7 @@ func NewOCI(o OCIOptions) (*OCI, error) {
 	}
 	return &OCI{
 		registry: registry, auth: auth, wire: newWire(o, registry), timeout: o.Timeout, visibility: o.Visibility,
+		locks: tagLocks{shared: o.Locker},
 	}, nil
 }
 
@@ -103,11 +106,19 @@ func NewOCI(o OCIOptions) (*OCI, error) {
 // so is, with a warning, one that names the image of a later build or that the
 // registry will not move. Of bundles that want the same tag, the last has it.
 // An image that no tag would name gets one of our own, build-<build id> or,
-// without a build, sha256-<12 digits of the digest>. Every tag is read back.
+// without a build, sha256-<12 digits of the digest>. Every tag that is set is
+// read back.
 //
-// Who holds a tag is looked at directly before the tag is set. The pushes of
-// one OCI take turns at that; between replicas of the service a window of
-// milliseconds remains, in which an older build may take a tag from a newer one.
+// Where the trigger of r.Build says Force, the image manifest and each tag that
+// names the image already are sent again; blobs that the registry has are not.
+//
+// A tag is looked at, set and read back while it is locked: against the other
+// pushes of this OCI, and by a lease of OCIOptions.Locker against those of all
+// replicas, so that no older build takes a tag from a newer one. Nothing is
+// sent for a tag whose lease is lost, and what is under way is given up. What
+// remains is a registry that acts on a request long after the wait for its
+// answer was given up. Without a Locker, an older build of another replica may
+// take a tag in the milliseconds between look and set.
 //
 // The Publication is Repeated when nothing had to be sent. Its Visibility is
 // empty when the organization is not public: nobody has asked. With an error
@@ -115,12 +126,14 @@ func NewOCI(o OCIOptions) (*OCI, error) {
 // with the tags that name it already, if there are any.
 //
 // Errors: Rejected with ReasonQuayRefused or ReasonInvalidManifests; Transient
-// with ReasonUnauthorized, ReasonQuayUnavailable or ReasonDeadline.
+// with ReasonUnauthorized, ReasonQuayUnavailable, also for a lease that was not
+// given or was lost, or ReasonDeadline; and those of a Locker that have a class
+// or a reason of their own.
 func (o *OCI) Push(ctx context.Context, r pipeline.Release) (pipeline.Publication, error) {
 	var p pipeline.Publication
 	sent := false
 	for i, b := range r.Bundles {
-		done, err := o.pushBundle(ctx, r.Bundles, i)
+		done, err := o.pushBundle(ctx, r, i)
 		p.Warnings = append(p.Warnings, done.warnings...)
 		if err == nil || len(done.tags) > 0 {
 			p.Bundles = append(p.Bundles, pipeline.PushedBundle{

@@ -213,11 +213,11 @@ func TestPushTellsTagsThatWereSet(t *testing.T) {
 		want   verdict
 		tags   []string
 	}{
-		"later failure":  {"b", http.StatusBadGateway, "", unavailable, []string{"a"}},
-		"later refusal":  {"b", http.StatusBadRequest, "TAG_INVALID", refusedForMe, []string{"a"}},
-		"first failure":  {"a", http.StatusBadGateway, "", unavailable, nil},
-		"first refusal":  {"a", http.StatusBadRequest, "TAG_INVALID", refusedForMe, nil},
-		"foreign answer": {"b", http.StatusConflict, "", unavailable, []string{"a"}},
+		"later failure":  {"b", http.StatusBadGateway, "", passes, []string{"a"}},
+		"later refusal":  {"b", http.StatusBadRequest, "TAG_INVALID", final, []string{"a"}},
+		"first failure":  {"a", http.StatusBadGateway, "", passes, nil},
+		"first refusal":  {"a", http.StatusBadRequest, "TAG_INVALID", final, nil},
+		"foreign answer": {"b", http.StatusConflict, "", passes, []string{"a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

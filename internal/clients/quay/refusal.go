@@ -31,12 +31,6 @@ func (r *refusal) Unwrap() error { return r.StatusError }
 
 func (r *refusal) has(code string) bool { return slices.Contains(r.codes, code) }
 
-// quota tells a full organization from refused credentials. Quay answers 403
-// DENIED to both and has no code of its own for the former.
-func (r *refusal) quota() bool {
-	return r.has("DENIED") && strings.Contains(strings.ToLower(r.Message), "quota")
-}
-
 // registryErrors is the body of an error by the distribution specification,
 // with what Quay's endpoints/v2/errors.py adds.
 type registryErrors struct {

@@ -12,18 +12,8 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-// verdict is a class and a reason; the zero value is success.
-type verdict struct {
-	class  pipeline.Class
-	reason pipeline.Reason
-}
-
-var (
-	success      = verdict{}
-	unavailable  = verdict{pipeline.Transient, pipeline.ReasonQuayUnavailable}
-	unauthorized = verdict{pipeline.Transient, pipeline.ReasonUnauthorized}
-	refusedForMe = verdict{pipeline.Rejected, pipeline.ReasonQuayRefused}
-)
+// success is the verdict on no error.
+var success = verdict{}
 
 func verdictOf(err error) verdict {
 	if err == nil {
@@ -35,8 +25,8 @@ func verdictOf(err error) verdict {
 // plainStatuses is the verdict on each status of a bare answer; what is not
 // listed is unavailable. None is final: the registry itself gives a code.
 var plainStatuses = map[int]verdict{
-	http.StatusUnauthorized: unauthorized,
-	http.StatusForbidden:    unauthorized,
+	http.StatusUnauthorized: credentials,
+	http.StatusForbidden:    credentials,
 }
 
 // Every status that net/http knows, and some that it does not, at every step of
@@ -66,7 +56,7 @@ func TestEveryStatus(t *testing.T) {
 					want = plainStatuses[status]
 				}
 				if !ok && want == success {
-					want = unavailable
+					want = passes
 				}
 				f.failing(step, status, "Healthcheck requested")
 				b := etcd("7", "a")
@@ -108,78 +98,14 @@ func TestOnlyRefusedWritesAreFinal(t *testing.T) {
 						return true
 					})
 					_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
-					want := unavailable
+					want := passes
 					if write && coded {
-						want = refusedForMe
+						want = final
 					}
 					if got := verdictOf(err); got != want {
 						t.Errorf("%v, want %v: %v", got, want, err)
 					}
 				})
-			}
-		}
-	}
-}
-
-// Every code of the distribution specification and of Quay, with the status
-// that it comes with.
-func TestEveryCode(t *testing.T) {
-	t.Parallel()
-	f := newRegistry(t)
-	o := newOCI(t, f, nil)
-	for n, test := range []struct {
-		status int
-		body   string
-		want   verdict
-	}{
-		{404, errorsBody("BLOB_UNKNOWN", ""), unavailable},
-		{400, errorsBody("BLOB_UPLOAD_INVALID", ""), unavailable},
-		{404, errorsBody("BLOB_UPLOAD_UNKNOWN", ""), unavailable},
-		{400, errorsBody("BLOB_UPLOAD_UNKNOWN", ""), unavailable},
-		{416, errorsBody("BLOB_UPLOAD_UNKNOWN", ""), unavailable},
-		{400, errorsBody("DIGEST_INVALID", ""), unavailable},
-		{400, errorsBody("MANIFEST_BLOB_UNKNOWN", ""), unavailable},
-		{404, errorsBody("MANIFEST_BLOB_UNKNOWN", ""), unavailable},
-		{400, errorsBody("MANIFEST_INVALID", ""), unavailable},
-		{415, errorsBody("MANIFEST_INVALID", "manifest schema version not supported"), refusedForMe},
-		{404, errorsBody("MANIFEST_UNKNOWN", ""), unavailable},
-		{400, errorsBody("MANIFEST_UNVERIFIED", ""), refusedForMe},
-		{400, errorsBody("NAME_INVALID", "Nested repositories are not supported"), refusedForMe},
-		{404, errorsBody("NAME_UNKNOWN", "repository not found"), unavailable},
-		{400, errorsBody("SIZE_INVALID", ""), unavailable},
-		{400, errorsBody("TAG_INVALID", ""), refusedForMe},
-		{409, errorsBody("TAG_ALREADY_EXISTS", ""), refusedForMe},
-		{409, errorsBody("TAG_IMMUTABLE", ""), refusedForMe},
-		{404, errorsBody("TAG_EXPIRED", ""), unavailable},
-		{401, errorsBody("UNAUTHORIZED", ""), unauthorized},
-		{403, errorsBody("UNAUTHORIZED", ""), unauthorized},
-		{403, errorsBody("DENIED", "requested access to the resource is denied"), unauthorized},
-		{403, errorsBody("DENIED", "Quota has been exceed on namespace"), refusedForMe},
-		{403, errorsBody("UNKNOWN", "quota"), unauthorized},
-		{405, errorsBody("DENIED", "This namespace is disabled. Please contact your system administrator."), refusedForMe},
-		{405, `{"errors":[{"code":"DENIED","message":"System is currently read-only.","detail":{},"is_readonly":true}]}`, unavailable},
-		{405, errorsBody("METHOD NOT ALLOWED", "Pushes to the registry are currently disabled."), unavailable},
-		{405, errorsBody("UNSUPPORTED", "This repository is for managing application and not container images."), refusedForMe},
-		{400, errorsBody("UNSUPPORTED", ""), refusedForMe},
-		{400, errorsBody("INVALID_REQUEST", ""), unavailable},
-		{413, errorsBody("BLOB_UPLOAD_INVALID", "Uploaded blob is larger than allowed"), refusedForMe},
-		{429, errorsBody("TOOMANYREQUESTS", ""), unavailable},
-		{500, errorsBody("UNKNOWN", ""), unavailable},
-		{503, errorsBody("UNAVAILABLE", ""), unavailable},
-		{400, `{"errors":[]}`, unavailable},
-		{400, `{"errors":{"code":"MANIFEST_INVALID"}}`, unavailable},
-		{400, `{"errors":[{"code":"UNKNOWN"},{"code":"TAG_INVALID"}]}`, refusedForMe},
-		{400, `not JSON`, unavailable},
-		{500, errorsBody("MANIFEST_INVALID", ""), unavailable},
-	} {
-		for i, step := range []string{stepPatch, stepPutManifest} {
-			f.failing(step, test.status, test.body)
-			_, err := o.Push(t.Context(), releaseOf(etcd(fmt.Sprint(n, "0", i), "a")))
-			if got := verdictOf(err); got != test.want {
-				t.Errorf("%s answered by %d %s: %v, want %v: %v", step, test.status, test.body, got, test.want, err)
-			}
-			if _, ok := pipeline.DoubtOf(err); ok {
-				t.Errorf("%s answered by %d %s: is doubtful", step, test.status, test.body)
 			}
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -70,7 +69,7 @@ func (p *push) look(ctx context.Context, claims []*claim) (missing []*claim, err
 		return nil, err
 	}
 	for _, c := range claims {
-		if c.now == p.digest {
+		if c.now == p.digest && !p.force {
 			p.there = true
 			continue
 		}
@@ -114,16 +113,26 @@ func (p *push) yield(ctx context.Context, c *claim) error {
 	return nil
 }
 
-// take makes a tag name the image, unless it turns out that it must be left or
-// that it does already. Since the first look, uploads may have taken as long
-// as a push may last.
+// take makes a tag name the image while nobody else may set it.
 func (p *push) take(ctx context.Context, c *claim) error {
-	unlock, err := p.locks.lock(ctx, p.repo)
+	held, unlock, err := p.locks.lock(ctx, c.tag.Name(), p.digest.String())
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if done, err := p.settled(ctx, c); done || err != nil {
+	err = p.set(held, c)
+	if err != nil && held.Err() != nil && ctx.Err() == nil {
+		return &leaseError{name: c.tag.Name(), err: context.Cause(held)}
+	}
+	return err
+}
+
+// set makes a tag name the image, unless it turns out that it must be left or
+// that it does already. Since the first look, uploads may have taken as long
+// as a push may last.
+func (p *push) set(ctx context.Context, c *claim) error {
+	settled, err := p.settled(ctx, c)
+	if err != nil || c.left || settled && !p.force {
 		return err
 	}
 	err = p.pusher.Put(ctx, c.tag, p.image)
@@ -135,19 +144,29 @@ func (p *push) take(ctx context.Context, c *claim) error {
 		return err
 	}
 	c.now, p.sent = p.digest, true
-	return nil
+	return p.confirm(ctx, c)
 }
 
 // giveUp leaves a tag that is immutable. Quay refuses to set one even to what
 // it names already, as after a push whose answer was lost.
 func (p *push) giveUp(ctx context.Context, c *claim, r *refusal) error {
-	if done, err := p.settled(ctx, c); done || err != nil {
+	if settled, err := p.settled(ctx, c); settled || err != nil {
 		return err
 	}
 	c.left = true
 	p.immobile = r
 	p.warn("tag %s was not set: %s", c.tag.TagStr(), r.Message)
 	return nil
+}
+
+// confirm trusts no status: what counts is what the registry then says. A newer
+// build, of somebody who does not ask for leases, may have taken the tag.
+func (p *push) confirm(ctx context.Context, c *claim) error {
+	if settled, err := p.settled(ctx, c); settled || err != nil {
+		return err
+	}
+	return pipeline.Retry(pipeline.ReasonQuayUnavailable,
+		fmt.Errorf("%s names %s after the push, not %s", c.tag, orNothing(c.now), p.digest))
 }
 
 // settled tells whether a tag names the image, or one that it is left to.
@@ -161,28 +180,6 @@ func (p *push) settled(ctx context.Context, c *claim) (bool, error) {
 	}
 	err = p.yield(ctx, c)
 	return c.left, err
-}
-
-// readBack trusts no status: what counts is what the registry then says. A
-// newer build may have taken a tag meanwhile.
-func (p *push) readBack(ctx context.Context, claims []*claim) error {
-	claims = slices.DeleteFunc(claims, func(c *claim) bool { return c.left })
-	if err := p.see(ctx, claims); err != nil {
-		return err
-	}
-	for _, c := range claims {
-		if c.now == p.digest {
-			continue
-		}
-		if err := p.yield(ctx, c); err != nil {
-			return err
-		}
-		if !c.left {
-			return pipeline.Retry(pipeline.ReasonQuayUnavailable,
-				fmt.Errorf("%s names %s after the push, not %s", c.tag, orNothing(c.now), p.digest))
-		}
-	}
-	return nil
 }
 
 func orNothing(h v1.Hash) string {
