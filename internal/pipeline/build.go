@@ -5,13 +5,15 @@ type TriggerKind uint8
 
 // The kinds of trigger.
 const (
-	BuildAnnounced TriggerKind = iota // the build system says that a build is complete
-	PushRequested                     // somebody asks for one organization
+	BuildAnnounced  TriggerKind = iota // the build system says that a build is complete
+	PushRequested                      // somebody asks for one organization
+	DecisionUpdated                    // the gate has changed its mind about a build
 )
 
 // Trigger is what an event claims. Only Lookup decides what is true of it.
 type Trigger struct {
 	ID, Source, Type string // the event's own identity
+	Correlation      string // the id of the first event of the chain that led to this one
 	Kind             TriggerKind
 
 	NVR     NVR   // zero when only the id is known
@@ -20,6 +22,9 @@ type Trigger struct {
 	// SaysComplete: the event itself says that the build is COMPLETE and no
 	// draft, so a hub that says otherwise is behind.
 	SaysComplete bool
+
+	// SaysSatisfied: the decision is yes now. Only Gate decides whether it is.
+	SaysSatisfied bool
 
 	// A request names its organization, and may override what the
 	// organization's configuration says.

@@ -54,6 +54,9 @@ const (
 	ReasonQuayUnavailable      Reason = "quay-unavailable"
 	ReasonQuayRefused          Reason = "quay-refused"
 	ReasonPackageNotFound      Reason = "package-not-found"
+	ReasonInProgress           Reason = "in-progress"        // another event of the same build is in work
+	ReasonLedgerUnavailable    Reason = "ledger-unavailable" // JetStream does not answer
+	ReasonNothingWaits         Reason = "nothing-waits"      // a decision on a build that does not wait for one
 	ReasonUnreadableEvent      Reason = "unreadable-event"
 	ReasonInvalidEvent         Reason = "invalid-event"
 	ReasonUnknownType          Reason = "unknown-type"
@@ -70,6 +73,7 @@ func Reasons() []Reason {
 		ReasonGreenwaveUnavailable, ReasonGateWaiting, ReasonGateUnsatisfied, ReasonBadArchive,
 		ReasonInvalidManifests, ReasonNoPackage, ReasonInvalidVersion, ReasonForbiddenRegistry,
 		ReasonUnauthorized, ReasonQuayUnavailable, ReasonQuayRefused, ReasonPackageNotFound,
+		ReasonInProgress, ReasonLedgerUnavailable, ReasonNothingWaits,
 		ReasonUnreadableEvent, ReasonInvalidEvent, ReasonUnknownType, ReasonDeadline, ReasonPanic, ReasonInternal,
 	}
 }

@@ -19,6 +19,10 @@ type Organization struct {
 
 	Rules             []Rule   // registry rewriting, applied in order
 	AllowedRegistries []string // when set, an image from any other registry rejects the build
+
+	// Fingerprint changes whenever anything configured does that decides what is
+	// published for the organization, and where.
+	Fingerprint string
 }
 
 // Wants tells whether builds of the Koji package are published without being

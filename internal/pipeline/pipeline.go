@@ -13,13 +13,15 @@ type Pipeline struct {
 	Prepare Prepare
 	Push    Push
 
+	Ledger  Ledger           // nil: nothing is remembered
 	Now     func() time.Time // the caller's clock: the pipeline has none of its own
 	Metrics *Metrics
 }
 
 // Run takes t through every stage and returns one Result for each organization
 // that it concerns. What ends the run before the organizations part ways is in
-// each of their results; with no organization known there is one Result.
+// each of their results; with no organization known there is one Result. Those
+// that an earlier run has served already are left out of the work.
 func (p *Pipeline) Run(ctx context.Context, t Trigger) []Result {
 	r := newRun(t, p.Lookup)
 
@@ -28,18 +30,20 @@ func (p *Pipeline) Run(ctx context.Context, t Trigger) []Result {
 	if err != nil {
 		return r.end(err)
 	}
+	build, results := p.recall(ctx, r, build)
+	if len(build.Organizations) == 0 {
+		return results
+	}
 	approved, err := step(ctx, p, r, StageGate, p.Gate.Do, build)
 	r.common.Decision = approved.Decision
 	if err != nil {
-		return r.end(err)
+		return append(results, r.end(err)...)
 	}
 	manifests, err := step(ctx, p, r, StageFetch, p.Fetch.Do, approved)
 	r.fetched(manifests)
 	if err != nil {
-		return r.end(err)
+		return append(results, r.end(err)...)
 	}
-
-	results := make([]Result, 0, len(build.Organizations))
 	for _, org := range build.Organizations {
 		results = append(results, p.publish(ctx, r.forOrganization(org), manifests, org))
 	}
@@ -52,6 +56,11 @@ func (p *Pipeline) publish(ctx context.Context, r *run, m Manifests, org Organiz
 	r.prepared(release)
 	if err != nil {
 		return r.result(err)
+	}
+	if p.Ledger != nil {
+		if err := p.Ledger.Begin(ctx, workOf(m.Build, org)); err != nil {
+			return r.result(&StageError{Stage: StagePush, Err: err})
+		}
 	}
 	r.common.Publication, err = step(ctx, p, r, StagePush, p.Push.Do, release)
 	return r.result(err)

@@ -24,17 +24,21 @@ func Outcomes() []Outcome {
 type Result struct {
 	Trigger      Trigger
 	Organization string // "" when the run ended before one was known
-	NVR          NVR
-	BuildID      int64
-	Package      string // operator package name; "" until the manifests were read
-	Target       TargetKind
-	Archive      Archive
-	ArchiveBytes int64
-	Decision     *Decision
-	Files        []string
-	Replacements []Replacement
-	Publication  Publication
-	Warnings     []string
-	Durations    map[StageName]time.Duration
-	Err          error
+	// Configuration is that of the Work, "" when the run ended before the
+	// organization was known.
+	Configuration string
+	NVR           NVR
+	BuildID       int64
+	Package       string // operator package name; "" until the manifests were read
+	Target        TargetKind
+	Archive       Archive
+	ArchiveBytes  int64
+	Decision      *Decision
+	Files         []string
+	Replacements  []Replacement
+	Publication   Publication
+	Known         bool // an earlier run published it, told of it, and nothing was done now
+	Warnings      []string
+	Durations     map[StageName]time.Duration
+	Err           error
 }

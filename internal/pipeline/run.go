@@ -62,6 +62,7 @@ func (r *run) end(err error) []Result {
 func (r *run) forOrganization(org Organization) *run {
 	own := &run{common: r.common, durations: maps.Clone(r.durations)}
 	own.common.Organization, own.common.Target = org.Name, org.Target
+	own.common.Configuration = configurationOf(r.common.Trigger, org)
 	return own
 }
 
