@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -56,35 +55,41 @@ credentials of the configuration, and changes nothing there.`,
 	return cmd
 }
 
-// probe asks one service whether it can be worked with.
+// probe asks one service whether it can be worked with. What it remarks is worth
+// a line, and no reason not to.
 type probe struct {
 	name string
-	ask  func(context.Context) error
+	ask  func(context.Context) (remarks []string, err error)
+}
+
+// pings is the question of a probe that remarks nothing.
+func pings(ask func(context.Context) error) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) { return nil, ask(ctx) }
 }
 
 // checkOnline asks everything at once and prints a line for each.
 func (c *cli) checkOnline(ctx context.Context, config Config) error {
 	log := slog.New(slog.DiscardHandler)
-	out, err := newOutside(config, prometheus.NewRegistry(), log)
+	out, err := newOutside(config, prometheus.NewRegistry(), log, nil)
 	if err != nil {
 		return err
 	}
-	probes := []probe{{"koji " + config.Koji.HubURL, out.koji.Ping}}
+	probes := []probe{{"koji " + config.Koji.HubURL, pings(out.koji.Ping)}}
 	if out.greenwave != nil {
-		probes = append(probes, probe{"greenwave " + config.Greenwave.URL, out.greenwave.Ping})
+		probes = append(probes, probe{"greenwave " + config.Greenwave.URL, pings(out.greenwave.Ping)})
 	}
 	for _, name := range config.names() {
-		probes = append(probes, probe{"registry " + config.Quay.Registry + " for " + name, out.quay[name].Ping})
+		probes = append(probes, probe{"registry " + config.Quay.Registry + " for " + name, pings(out.quay[name].Ping)})
 	}
 	probes = append(probes, natsProbe(config, log))
 
-	errs := make([]error, len(probes))
+	remarks, errs := make([][]string, len(probes)), make([]error, len(probes))
 	var running sync.WaitGroup
 	for i, p := range probes {
 		running.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 			defer cancel()
-			errs[i] = p.ask(ctx)
+			remarks[i], errs[i] = p.ask(ctx)
 		})
 	}
 	running.Wait()
@@ -96,6 +101,9 @@ func (c *cli) checkOnline(ctx context.Context, config Config) error {
 			answer = errs[i].Error()
 		}
 		fmt.Fprintf(c.stderr, "%s: %s\n", p.name, answer)
+		for _, remark := range remarks[i] {
+			fmt.Fprintf(c.stderr, "%s: %s\n", p.name, remark)
+		}
 	}
 	if errors.Join(errs...) != nil {
 		return errors.New("check: not everything can be worked with")
@@ -106,37 +114,25 @@ func (c *cli) checkOnline(ctx context.Context, config Config) error {
 // errNotAsked is the answer of what there is not yet to ask.
 var errNotAsked = errors.New("not checked, the service starts it")
 
-// natsProbe connects and looks at streams and durables without making any.
+// natsProbe connects and tries what the service will do, without effect.
 func natsProbe(c Config, log *slog.Logger) probe {
 	if c.NATS.URL == "" {
-		return probe{"nats, embedded on " + c.NATS.Embedded.Listen, func(context.Context) error { return errNotAsked }}
+		return probe{"nats, embedded on " + c.NATS.Embedded.Listen, pings(func(context.Context) error { return errNotAsked })}
 	}
-	return probe{"nats", func(ctx context.Context) error {
+	return probe{"nats", func(ctx context.Context) ([]string, error) {
 		conn, err := connect(ctx, c.NATS, c.NATS.URL, log)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer conn.Close()
-		options := provisionOptions(c)
-		options.Manage = false
-		err = provision(ctx, conn, options)
-		if c.NATS.Manage {
-			return withoutMissing(err)
+		report, err := lookAtNATS(ctx, conn, events.PreflightOptions{Provision: provisionOptions(c), Look: true})
+		if err != nil {
+			return nil, err // which holds the warnings
 		}
-		return err
+		remarks := report.Notes
+		for _, w := range report.Warnings {
+			remarks = append(remarks, "warning: "+w)
+		}
+		return remarks, nil
 	}}
-}
-
-// withoutMissing leaves out of what is wrong with a server what the service
-// puts right itself when it starts.
-func withoutMissing(err error) error {
-	var faults events.Faults
-	if !errors.As(err, &faults) {
-		return err
-	}
-	faults = slices.DeleteFunc(slices.Clone(faults), func(fault error) bool { return errors.Is(fault, events.ErrMissing) })
-	if len(faults) == 0 {
-		return nil
-	}
-	return faults
 }

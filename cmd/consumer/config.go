@@ -48,14 +48,22 @@ type NATSConfig struct {
 	Replicas        int            `yaml:"replicas"`
 	Durable         string         `yaml:"durable"`
 	Streams         StreamsConfig  `yaml:"streams"`
+	Buckets         BucketsConfig  `yaml:"buckets"`
 }
 
 // StreamsConfig names the streams, for a bus that already has some.
 type StreamsConfig struct {
 	Koji        string `yaml:"koji"`         // koji.>
+	Greenwave   string `yaml:"greenwave"`    // greenwave.>; used when builds are gated
 	Requests    string `yaml:"requests"`     // omps.request.>
 	Results     string `yaml:"results"`      // omps.result.>
 	DeadLetters string `yaml:"dead_letters"` // omps.dead-letter.>
+}
+
+// BucketsConfig names the key-value buckets.
+type BucketsConfig struct {
+	Ledger string `yaml:"ledger"` // what became of each build
+	Leases string `yaml:"leases"` // which replica is setting a tag
 }
 
 // EmbeddedConfig is the NATS server inside the process.
@@ -197,8 +205,10 @@ func DefaultConfig() Config {
 			Replicas: 1,
 			Durable:  "omps",
 			Streams: StreamsConfig{
-				Koji: names.Koji, Requests: names.Requests, Results: names.Results, DeadLetters: names.DeadLetters,
+				Koji: names.Koji, Greenwave: names.Greenwave, Requests: names.Requests,
+				Results: names.Results, DeadLetters: names.DeadLetters,
 			},
+			Buckets: BucketsConfig{Ledger: names.Ledger, Leases: names.Leases},
 		},
 		Intake: IntakeConfig{
 			Workers: 8, MaxWaiting: 5000, AckWait: 30 * time.Second, MaxAge: 24 * time.Hour,

@@ -64,24 +64,7 @@ func (n *NATSConfig) check(f *faults) {
 	if n.Embedded.StoreDir.Written == "" {
 		f.add("nats.embedded.store_dir", "expects a folder")
 	}
-	streams := make(map[string]string) // path by name
-	for _, name := range []struct{ path, value string }{
-		{"nats.durable", n.Durable},
-		{"nats.streams.koji", n.Streams.Koji},
-		{"nats.streams.requests", n.Streams.Requests},
-		{"nats.streams.results", n.Streams.Results},
-		{"nats.streams.dead_letters", n.Streams.DeadLetters},
-	} {
-		if !objectName.MatchString(name.value) {
-			f.add(name.path, "expects 1 to 64 letters, digits, dashes or underscores")
-		}
-		if other, taken := streams[name.value]; taken {
-			f.add(name.path, "is the same stream as "+other)
-		}
-		if strings.HasPrefix(name.path, "nats.streams.") {
-			streams[name.value] = name.path
-		}
-	}
+	n.checkNames(f)
 	switch {
 	case n.Replicas != 1 && n.Replicas != 3 && n.Replicas != 5:
 		f.add("nats.replicas", "expects 1, 3 or 5")
@@ -89,6 +72,32 @@ func (n *NATSConfig) check(f *faults) {
 		f.add("nats.replicas", "expects 1: without nats.url there is one server")
 	}
 	n.checkLogin(f)
+}
+
+// checkNames wants names that NATS takes, and no two alike among streams or
+// among buckets.
+func (n *NATSConfig) checkNames(f *faults) {
+	s, b := n.Streams, n.Buckets
+	type named struct{ path, value string }
+	for _, alike := range [][]named{
+		{{"nats.durable", n.Durable}},
+		{
+			{"nats.streams.koji", s.Koji}, {"nats.streams.greenwave", s.Greenwave}, {"nats.streams.requests", s.Requests},
+			{"nats.streams.results", s.Results}, {"nats.streams.dead_letters", s.DeadLetters},
+		},
+		{{"nats.buckets.ledger", b.Ledger}, {"nats.buckets.leases", b.Leases}},
+	} {
+		paths := make(map[string]string, len(alike)) // by name
+		for _, name := range alike {
+			if !objectName.MatchString(name.value) {
+				f.add(name.path, "expects 1 to 64 letters, digits, dashes or underscores")
+			}
+			if other, taken := paths[name.value]; taken {
+				f.add(name.path, "has the same name as "+other)
+			}
+			paths[name.value] = name.path
+		}
+	}
 }
 
 // checkLogin wants one way of proving who we are, whole, to somebody who asks.

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -102,7 +105,8 @@ func (c Config) PipelineOrganizations() []pipeline.Organization {
 	for _, name := range c.names() {
 		o := c.Organizations[name]
 		org := pipeline.Organization{
-			Name: name, Match: o.Match, Target: pipeline.TargetKind(o.Target),
+			Fingerprint: o.fingerprint(c.Quay),
+			Name:        name, Match: o.Match, Target: pipeline.TargetKind(o.Target),
 			Repository: o.Repository, Tags: o.Tags, AllowedRegistries: o.AllowedRegistries,
 		}
 		for _, r := range o.ReplaceRegistry {
@@ -111,6 +115,25 @@ func (c Config) PipelineOrganizations() []pipeline.Organization {
 		list = append(list, org)
 	}
 	return list
+}
+
+// fingerprint is 64 bits of a hash over all that decides what is published for
+// the organization, and where.
+func (o OrganizationConfig) fingerprint(q QuayConfig) string {
+	type rule struct {
+		Old, New string
+		Regexp   bool
+	}
+	var rules []rule
+	for _, r := range o.ReplaceRegistry {
+		rules = append(rules, rule{r.Old, r.New, r.Regexp})
+	}
+	text, err := json.Marshal([]any{q.Registry, o.Target, o.Repository, o.Tags, o.Public, rules, o.AllowedRegistries})
+	if err != nil {
+		panic(err) // strings and booleans
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
 }
 
 // PipelineLimits is the limits on an archive as the pipeline knows them.

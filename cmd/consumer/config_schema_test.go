@@ -104,7 +104,7 @@ func TestSchemaHasTheSameKeys(t *testing.T) {
 			t.Errorf("the schema of %q takes other keys", path)
 		}
 	})
-	const sectionTypes = 16
+	const sectionTypes = 17
 	if visited != sectionTypes {
 		t.Errorf("%d sections, want %d", visited, sectionTypes)
 	}

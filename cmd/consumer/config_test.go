@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -214,8 +215,12 @@ func TestPipelineOrganizations(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
+	if orgs[0].Fingerprint == orgs[1].Fingerprint || len(orgs[0].Fingerprint) != 16 {
+		t.Errorf("fingerprints %q and %q", orgs[0].Fingerprint, orgs[1].Fingerprint)
+	}
 	want := pipeline.Organization{
-		Name: "alpha", Match: []string{"etcd-*"}, Target: pipeline.TargetOCI,
+		Fingerprint: orgs[0].Fingerprint,
+		Name:        "alpha", Match: []string{"etcd-*"}, Target: pipeline.TargetOCI,
 		Repository: "ops/{package}", Tags: []string{"{nvr}"},
 		Rules: []pipeline.Rule{rule1, rule2}, AllowedRegistries: []string{"a.example.com"},
 	}
@@ -298,5 +303,35 @@ func TestKeyHint(t *testing.T) {
 		if got := keyHint(key, known); got != want {
 			t.Errorf("keyHint(%q) is %q, want %q", key, got, want)
 		}
+	}
+}
+
+// Whatever changes what is published, or where, makes another fingerprint; what
+// does not keeps it.
+func TestFingerprint(t *testing.T) {
+	t.Parallel()
+	fingerprint := func(quay, organization string) string {
+		c := mustParse(t, "config.yaml", fmt.Sprintf("quay: {%s}\norganizations: {myorg: {%s}}\n", quay, organization), environment(nil))
+		return c.PipelineOrganizations()[0].Fingerprint
+	}
+	base := fingerprint("", "")
+	for _, same := range []string{
+		fingerprint("timeout: 5s", ""), fingerprint("", "match: [a]"), fingerprint("", `repository: "{package}"`),
+	} {
+		if same != base {
+			t.Errorf("changed to %s from %s", same, base)
+		}
+	}
+	seen := map[string]bool{base: true}
+	for _, other := range []string{
+		fingerprint("registry: quay.example.com", ""), fingerprint("", `repository: "x-{package}"`), fingerprint("", `tags: ["{nvr}"]`),
+		fingerprint("", "public: true"), fingerprint("", "allowed_registries: [quay.io]"),
+		fingerprint("", "replace_registry: [{old: a, new: b}]"), fingerprint("", "replace_registry: [{old: a, new: b, regexp: true}]"),
+		fingerprint("", "replace_registry: [{old: a, new: c}]"),
+	} {
+		if seen[other] {
+			t.Errorf("%s is not another fingerprint", other)
+		}
+		seen[other] = true
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -123,18 +122,14 @@ func (c *cli) emit(ctx context.Context, flags eventFlags, e event.Event, subject
 		_, err := fmt.Fprintln(c.stdout, string(data))
 		return err
 	}
-	config, err := c.natsConfig(flags)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	conn, err := connect(ctx, config, config.URL, slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	b, err := c.connectBus(ctx, busFlags{config: flags.config, server: flags.server})
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	ack, err := send(ctx, conn, &nats.Msg{Subject: subject, Header: header, Data: data}, e.ID())
+	defer b.close()
+	ack, err := send(ctx, b.conn, &nats.Msg{Subject: subject, Header: header, Data: data}, e.ID())
 	if err != nil {
 		return fmt.Errorf("send to %s: %w", subject, err)
 	}
@@ -161,23 +156,4 @@ func send(ctx context.Context, conn *nats.Conn, msg *nats.Msg, id string) (*jets
 		return nil, err
 	}
 	return js.PublishMsg(ctx, msg, jetstream.WithMsgID(id))
-}
-
-// natsConfig is how to reach NATS from a command beside the service.
-func (c *cli) natsConfig(flags eventFlags) (NATSConfig, error) {
-	config := DefaultConfig().NATS
-	if flags.config != "" {
-		loaded, err := LoadConfig(flags.config, c.getenv)
-		if err != nil {
-			return NATSConfig{}, err
-		}
-		config = loaded.NATS
-	}
-	if config.URL == "" {
-		config.URL = "nats://" + config.Embedded.Listen
-	}
-	if flags.server != "" {
-		config.URL = flags.server
-	}
-	return config, nil
 }

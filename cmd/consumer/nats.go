@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/schemas"
 )
 
 // connect connects to the NATS server at url as the configuration says.
@@ -25,26 +26,51 @@ func connect(ctx context.Context, c NATSConfig, url string, log *slog.Logger) (*
 // provisionOptions say which streams and durables the service needs.
 func provisionOptions(c Config) events.ProvisionOptions {
 	s := c.NATS.Streams
+	names := events.Names{
+		Koji: s.Koji, Greenwave: s.Greenwave, Requests: s.Requests, Results: s.Results, DeadLetters: s.DeadLetters,
+		Durable: c.NATS.Durable, Ledger: c.NATS.Buckets.Ledger, Leases: c.NATS.Buckets.Leases,
+	}
+	if c.Greenwave == nil {
+		names.Greenwave = ""
+	}
 	return events.ProvisionOptions{
-		Names: events.Names{
-			Koji: s.Koji, Requests: s.Requests, Results: s.Results, DeadLetters: s.DeadLetters, Durable: c.NATS.Durable,
-		},
+		Names:  names,
 		Manage: c.NATS.Manage, Replicas: c.NATS.Replicas,
 		AckWait: c.Intake.AckWait, MaxWaiting: c.Intake.MaxWaiting, Since: c.Intake.MaxAge,
 	}
 }
 
-// provision makes or checks the streams and durables.
-func provision(ctx context.Context, conn *nats.Conn, o events.ProvisionOptions) error {
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return fmt.Errorf("jetstream: %w", err)
+// reader reads the events that concern the configured organizations and gate.
+func (c Config) reader(set *schemas.Set) events.Reader {
+	r := events.Reader{Organizations: c.names(), Schemas: set}
+	if g := c.Greenwave; g != nil {
+		r.Gate = events.GateScope{Context: g.Context, ProductVersion: g.ProductVersion}
 	}
+	return r
+}
+
+// preflight makes or checks all that the service needs on NATS. What keeps it
+// from running is one error, and what is unsafe one warning.
+func preflight(ctx context.Context, conn *nats.Conn, c Config, log *slog.Logger) error {
+	report, err := lookAtNATS(ctx, conn, events.PreflightOptions{Provision: provisionOptions(c), Embedded: c.NATS.URL == ""})
+	if err != nil {
+		return err
+	}
+	for _, note := range report.Notes {
+		log.Info("preflight: " + note)
+	}
+	if len(report.Warnings) > 0 {
+		log.Warn("preflight: the nats server is not as safe as it should be", "warnings", report.Warnings)
+	}
+	return nil
+}
+
+func lookAtNATS(ctx context.Context, conn *nats.Conn, o events.PreflightOptions) (events.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, preflightTimeout)
 	defer cancel()
-	err = events.Provision(ctx, js, o)
-	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
-		return fmt.Errorf("jetstream is not enabled on the nats server, or not for this account: %w", err)
+	report, err := events.Preflight(ctx, conn, o)
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+		err = fmt.Errorf("jetstream is not enabled on the nats server, or not for this account: %w", err)
 	}
-	return err
+	return report, err
 }

@@ -26,8 +26,9 @@ type outside struct {
 	quay      map[string]*quay.OCI
 }
 
-// newOutside makes the clients of a checked configuration. They send nothing yet.
-func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger) (outside, error) {
+// newOutside makes the clients of a checked configuration. They send nothing
+// yet. locker guards the tags that are set; it may be nil where none are.
+func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger, locker quay.Locker) (outside, error) {
 	roots, err := clients.CertPool(c.TLS.CAPaths())
 	if err != nil {
 		return outside{}, err
@@ -52,17 +53,17 @@ func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger) (outside,
 	// One transport for all organizations: they share connections, not logins.
 	registry, api := m.client("registry", 0), m.client("quay", c.Quay.Timeout)
 	for name, o := range c.Organizations {
-		if out.quay[name], err = newQuay(c.Quay, o, registry, api); err != nil {
+		if out.quay[name], err = newQuay(c.Quay, o, registry, api, locker); err != nil {
 			return outside{}, fmt.Errorf("organization %s: %w", name, err)
 		}
 	}
 	return out, nil
 }
 
-func newQuay(c QuayConfig, o OrganizationConfig, registry, api *clients.Client) (*quay.OCI, error) {
+func newQuay(c QuayConfig, o OrganizationConfig, registry, api *clients.Client, locker quay.Locker) (*quay.OCI, error) {
 	options := quay.OCIOptions{
 		Registry: c.Registry, PlainHTTP: c.PlainHTTP, Timeout: c.Timeout, HTTP: registry,
-		Username: o.PushUsername, Password: o.PushPassword.Secret,
+		Username: o.PushUsername, Password: o.PushPassword.Secret, Locker: locker,
 	}
 	if o.Public {
 		visibility, err := quay.NewAPI(quay.APIOptions{URL: c.URL, Token: o.OAuthToken.Secret, HTTP: api})
@@ -88,11 +89,12 @@ func (m maker) client(name string, timeout time.Duration) *clients.Client {
 }
 
 // pipeline joins the clients to a pipeline.
-func (o outside) pipeline(c Config, reg prometheus.Registerer) *pipeline.Pipeline {
+func (o outside) pipeline(c Config, ledger pipeline.Ledger, reg prometheus.Registerer) *pipeline.Pipeline {
 	p := &pipeline.Pipeline{
 		Lookup:  pipeline.Lookup{Finder: o.koji, Organizations: c.PipelineOrganizations()},
 		Fetch:   pipeline.Fetch{Opener: o.koji, Limits: c.PipelineLimits()},
 		Push:    pipeline.Push{Pushers: make(map[string]pipeline.Pusher, len(o.quay))},
+		Ledger:  ledger,
 		Now:     time.Now,
 		Metrics: pipeline.NewMetrics(reg),
 	}

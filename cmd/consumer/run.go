@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
@@ -45,11 +46,6 @@ type endpoints struct{ NATS, Ops string }
 // is up and before the first message is taken.
 func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoints)) error {
 	registry := newRegistry()
-	out, err := newOutside(c, registry, log)
-	if err != nil {
-		return err
-	}
-	line := out.pipeline(c, registry)
 	set, err := schemas.Load()
 	if err != nil {
 		return err
@@ -80,15 +76,26 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	}
 	defer conn.Close()
 	streams := provisionOptions(c)
-	if err := provision(ctx, conn, streams); err != nil {
+	if err := preflight(ctx, conn, c, log); err != nil {
 		return err
 	}
+
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return fmt.Errorf("jetstream: %w", err)
+	}
+	ledger := events.NewLedger(js, streams.Names.Ledger)
+	out, err := newOutside(c, registry, log, events.NewLeases(js, streams.Names.Leases))
+	if err != nil {
+		return err
+	}
+	line := out.pipeline(c, ledger, registry)
 
 	policy := events.DefaultPolicy()
 	policy.MaxAge, policy.MaxTries, policy.Recheck = c.Intake.MaxAge, uint64(c.Intake.MaxTries), c.Intake.Recheck
 	consumer, err := events.New(events.Options{
 		Conn: conn, Provision: streams,
-		Reader: events.Reader{Organizations: c.names(), Schemas: set}, Lookup: line.Lookup, Handler: line,
+		Reader: c.reader(set), Lookup: line.Lookup, Handler: line, Ledger: ledger,
 		Source: c.Results.Source, Workers: c.Intake.Workers, Grace: c.Intake.Grace, Policy: policy,
 		Registerer: registry, Logger: log,
 	})

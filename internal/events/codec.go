@@ -229,9 +229,23 @@ func (m message) record() *record {
 		}
 		return m.envelope.record
 	}
+	if object := m.object(); object != "" {
+		return recordOf(object)
+	}
+	return nil
+}
+
+// object is the same as text, and empty elsewhere.
+func (m message) object() raw {
+	if !m.binary {
+		if m.envelope.dataBytes != "" || !m.envelope.data.isObject() {
+			return ""
+		}
+		return m.envelope.data
+	}
 	object, err := parseObject(m.data)
 	if err != nil {
-		return nil
+		return ""
 	}
-	return recordOf(object)
+	return object
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -102,7 +103,6 @@ func (o ConnOptions) connect(log *slog.Logger) (*nats.Conn, error) {
 		nats.PingInterval(pingInterval),
 		nats.DrainTimeout(drainTimeout),
 		nats.MaxReconnects(-1),
-		nats.CustomReconnectDelay(func(attempt int) time.Duration { return backoff(attempt, lastWait) }),
 		nats.ReconnectBufSize(-1),
 		// Without it, two equal authorization errors close the connection for
 		// good, as during the rotation of a secret.
@@ -113,13 +113,52 @@ func (o ConnOptions) connect(log *slog.Logger) (*nats.Conn, error) {
 		return nil, err
 	}
 	options = append(options, auth...)
+	var conn atomic.Pointer[nats.Conn]
+	options = append(options, nats.CustomReconnectDelay(func(attempt int) time.Duration {
+		if nc := conn.Load(); nc != nil {
+			tellRefusal(nc, log)
+			o.readNkey(nc)
+		}
+		return backoff(attempt, lastWait)
+	}))
 	if o.TLS.CAFile != "" {
 		options = append(options, nats.RootCAs(o.TLS.CAFile))
 	}
 	if o.TLS.CertFile != "" {
 		options = append(options, nats.ClientCert(o.TLS.CertFile, o.TLS.KeyFile))
 	}
-	return nats.Connect(o.URL, append(options, o.callbacks(log)...)...)
+	nc, err := nats.Connect(o.URL, append(options, o.callbacks(log)...)...)
+	conn.Store(nc)
+	return nc, err
+}
+
+// tellRefusal logs what ended the attempt before, where the library tells nobody:
+// a handshake that failed, as for a certificate that ran out, or a server that
+// is full. Logins that are refused come to the error handler.
+func tellRefusal(nc *nats.Conn, log *slog.Logger) {
+	err := nc.LastError()
+	for _, told := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, told) {
+			return
+		}
+	}
+	if err != nil {
+		log.Warn("nats does not answer", "err", err)
+	}
+}
+
+// readNkey takes over the public key of a seed that may have been replaced: the
+// library reads the seed again for each login, but the key in its option only
+// once. Called between two attempts, by the goroutine that makes them: nothing
+// else reads that option.
+func (o ConnOptions) readNkey(nc *nats.Conn) {
+	if o.NkeySeedFile == "" {
+		return
+	}
+	var fresh nats.Options
+	if option, err := nats.NkeyOptionFromSeed(o.NkeySeedFile); err == nil && option(&fresh) == nil {
+		nc.Opts.Nkey = fresh.Nkey
+	}
 }
 
 func (o ConnOptions) authOption() ([]nats.Option, error) {

@@ -7,7 +7,6 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 
@@ -49,37 +48,15 @@ func TestConnectWithClientCertificate(t *testing.T) {
 
 func TestConnectWithCredentialsFile(t *testing.T) {
 	t.Parallel()
-	operator, account, user := newKey(t, nkeys.CreateOperator), newKey(t, nkeys.CreateAccount), newKey(t, nkeys.CreateUser)
-	trusted := jwt.NewOperatorClaims(operator.public)
-	if _, err := trusted.Encode(operator.pair); err != nil {
-		t.Fatal(err)
-	}
-	accountJWT, err := jwt.NewAccountClaims(account.public).Encode(operator.pair)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resolver := &server.MemAccResolver{}
-	if err := resolver.Store(account.public, accountJWT); err != nil {
-		t.Fatal(err)
-	}
-	s := guarded(t, func(o *server.Options) {
-		o.TrustedOperators, o.AccountResolver = []*jwt.OperatorClaims{trusted}, resolver
-	})
-	userJWT, err := jwt.NewUserClaims(user.public).Encode(account.pair)
-	if err != nil {
-		t.Fatal(err)
-	}
-	creds, err := jwt.FormatUserConfig(userJWT, user.seed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := events.Connect(t.Context(), events.ConnOptions{URL: s.ClientURL(), CredentialsFile: write(t, "omps.creds", string(creds))})
+	login := credentialsLogin(t)
+	s := guarded(t, login.server)
+	nc, err := events.Connect(t.Context(), events.ConnOptions{URL: s.ClientURL(), CredentialsFile: write(t, "omps.creds", login.client["credentials"])})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
 	conns, err := s.Connz(&server.ConnzOptions{Username: true})
-	if err != nil || len(conns.Conns) != 1 || conns.Conns[0].AuthorizedUser != user.public {
+	if err != nil || len(conns.Conns) != 1 || conns.Conns[0].AuthorizedUser != login.user {
 		t.Errorf("connections %+v, %v", conns, err)
 	}
 }

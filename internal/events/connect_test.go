@@ -122,33 +122,6 @@ func TestConnectChecksTheServersCertificate(t *testing.T) {
 	}
 }
 
-// A password that is changed on the server first, and in our file some refusals
-// later, costs no more than that.
-func TestReconnectReadsARotatedSecret(t *testing.T) {
-	t.Parallel()
-	before := guarded(t, func(o *server.Options) { o.Username, o.Password = "omps", "old" })
-	file := write(t, "password", "old")
-	var log logBuffer
-	nc, err := events.Connect(t.Context(), events.ConnOptions{
-		URL: before.ClientURL(), User: "omps", PasswordFile: file, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	port := before.Addr().(*net.TCPAddr).Port
-	before.Shutdown()
-	before.WaitForShutdown()
-	guarded(t, func(o *server.Options) { o.Port, o.Username, o.Password = port, "omps", secret })
-
-	// The library alone would close the connection at the second one.
-	eventually(t, "three refusals", func() bool { return len(log.lines("authorization violation")) >= 3 })
-	if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "connected again", nc.IsConnected)
-}
-
 func TestConnectWaitsForTheServer(t *testing.T) {
 	t.Parallel()
 	free, err := net.Listen("tcp", "127.0.0.1:0")

@@ -28,6 +28,7 @@ type Options struct {
 	Reader    Reader
 	Lookup    Concerner
 	Handler   Handler
+	Ledger    *Ledger
 	Source    string // of result events
 
 	Workers      int           // deliveries in work at once
@@ -52,8 +53,8 @@ func (o Options) validate() error {
 			faults = append(faults, errors.New(text))
 		}
 	}
-	need(o.Conn != nil && o.Lookup != nil && o.Handler != nil && o.Registerer != nil && o.Reader.Schemas != nil,
-		"a part is missing: connection, reader, lookup, handler or registerer")
+	need(o.Conn != nil && o.Lookup != nil && o.Handler != nil && o.Ledger != nil && o.Registerer != nil && o.Reader.Schemas != nil,
+		"a part is missing: connection, reader, lookup, handler, ledger or registerer")
 	names := o.Provision.Names
 	need(names.Koji != "" && names.Requests != "" && names.Durable != "", "a stream or the durable has no name")
 	need(o.Source != "", "no source for result events")
@@ -77,9 +78,12 @@ type Consumer struct {
 	publisher publisher
 	metrics   *metrics
 	held      *held
-	queue     chan *delivery // unbuffered: an intake holds what no worker has
-	intakes   []*intake
-	telling   health // whether what is published gets stored
+	// Unbuffered: an intake holds what no worker has. fresh is for first
+	// deliveries, again for later ones, so that what waits or fails again and
+	// again does not hold up the rest.
+	fresh, again chan *delivery
+	intakes      []*intake
+	telling      health // whether what is published gets stored
 }
 
 // New makes a Consumer and registers its metrics. It does not talk to NATS.
@@ -95,12 +99,14 @@ func New(o Options) (*Consumer, error) {
 		return nil, fmt.Errorf("events: %w", err)
 	}
 	c := &Consumer{
-		opts: o, log: orSilent(o.Logger), js: js, held: newHeld(), queue: make(chan *delivery),
+		opts: o, log: orSilent(o.Logger), js: js, held: newHeld(),
+		fresh: make(chan *delivery), again: make(chan *delivery),
 		publisher: publisher{js: js, source: o.Source},
 	}
 	c.metrics = newMetrics(o.Registerer, func() float64 { return float64(c.held.count()) })
+	rebinds := newRebinds(o.Registerer)
 	for _, stream := range o.Provision.Names.inputs() {
-		in := &intake{c: c, stream: stream}
+		in := &intake{c: c, stream: stream, fresh: lane{to: c.fresh}, again: lane{to: c.again}, watch: newWatchdog(c, stream, rebinds)}
 		in.health.set(fmt.Errorf("stream %s: not bound yet", stream))
 		c.intakes = append(c.intakes, in)
 	}
@@ -150,18 +156,28 @@ func (c *Consumer) start(ctx, work context.Context) <-chan struct{} {
 	for _, in := range c.intakes {
 		intakes.Go(func() { in.run(ctx) })
 	}
-	for range c.opts.Workers {
-		workers.Go(func() { c.worker(ctx, work) })
+	for i := range c.opts.Workers {
+		again := c.again
+		if i < c.opts.Workers/reservedPart {
+			again = nil
+		}
+		workers.Go(func() { c.worker(ctx, work, again) })
 	}
 	ended := make(chan struct{})
 	go func() {
 		intakes.Wait()
-		close(c.queue)
+		close(c.fresh)
+		close(c.again)
 		workers.Wait()
 		close(ended)
 	}()
 	return ended
 }
+
+// reservedPart is the part of the workers, a fourth, that only takes what was
+// never tried: thousands of builds that wait for a slow gate, looked at again
+// and again, cannot keep all workers busy.
+const reservedPart = 4
 
 const (
 	// cutTime is for work to notice that its context has ended.
@@ -239,7 +255,7 @@ func (c *Consumer) Ready() error {
 	}
 	var faults []error
 	for _, in := range c.intakes {
-		faults = append(faults, in.health.get())
+		faults = append(faults, in.health.get(), in.watch.health.get())
 	}
 	return errors.Join(append(faults, c.telling.get())...)
 }
@@ -270,6 +286,7 @@ func (c *Consumer) gaugeOnce(ctx context.Context) error {
 			return fmt.Errorf("stream %s: %w", in.stream, err)
 		}
 		info := durable.CachedInfo()
+		in.watch.saw(info)
 		pending += float64(info.NumPending)
 		unsettled += float64(info.NumAckPending)
 	}

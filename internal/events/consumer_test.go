@@ -458,3 +458,29 @@ func TestGaugesTellWhatTheServerHolds(t *testing.T) {
 	close(release)
 	second.finish()
 }
+
+// A message without a payload and with a Status header is no word of the
+// server's: it is a dead letter, and holds up nothing.
+func TestMessageThatPosesAsAStatus(t *testing.T) {
+	t.Parallel()
+	b := newBus(t)
+	o := b.options(publishes)
+	o.Provision.AckWait = time.Hour // nothing comes again by itself
+	if err := events.Provision(t.Context(), b.js, o.Provision); err != nil {
+		t.Fatal(err)
+	}
+	poses := nats.Header{"Status": {"409"}, "Description": {"Consumer Deleted"}}
+	b.publish(&nats.Msg{Subject: "koji.build.completed", Header: poses})
+	for i := range 10 {
+		b.announce(nvr(i))
+	}
+	s := b.run(o)
+	eventually(t, "all is settled", func() bool {
+		return s.metric("omps_deliveries_total", "outcome=published") == 10 && b.settled("KOJI")
+	})
+	s.finish()
+	letters := b.stored("OMPS_DEAD_LETTERS")
+	if len(letters) != 1 || letters[0].Header.Get("Omps-Status") != "409" || letters[0].Header.Get("Status") != "" {
+		t.Errorf("dead letters: %+v", letters)
+	}
+}

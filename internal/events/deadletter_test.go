@@ -135,6 +135,10 @@ func TestPublishThatFailsKeepsTheMessage(t *testing.T) {
 			make: func(b *bus) { b.announce(nvr(1)) }, done: []string{"outcome=published"},
 		},
 		{
+			name: "ledger", stream: "KV_omps-ledger", action: "publish",
+			make: func(b *bus) { b.announce(nvr(1)) }, done: []string{"outcome=published"},
+		},
+		{
 			name: "dead letter", stream: "OMPS_DEAD_LETTERS", action: "dead-letter",
 			make: func(b *bus) { b.publish(&nats.Msg{Subject: "koji.build.completed", Data: []byte("x")}) },
 			done: []string{"outcome=malformed"},
@@ -144,7 +148,12 @@ func TestPublishThatFailsKeepsTheMessage(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBus(t)
-			s := b.run(b.options(publishes))
+			if err := events.Provision(t.Context(), b.js, provisioned()); err != nil {
+				t.Fatal(err)
+			}
+			o := b.options(publishes)
+			o.Provision.Manage = false
+			s := b.run(o)
 			eventually(t, "ready", func() bool { return s.Ready() == nil })
 			if err := b.js.DeleteStream(t.Context(), tt.stream); err != nil {
 				t.Fatal(err)
@@ -169,6 +178,28 @@ func TestPublishThatFailsKeepsTheMessage(t *testing.T) {
 			s.finish()
 			if got := len(b.stored(tt.stream)); got != 1 {
 				t.Errorf("%d messages on %s", got, tt.stream)
+			}
+		})
+	}
+}
+
+// Where it may, the service makes again what was lost.
+func TestLostStreamOfAnswersIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	for _, stream := range []string{"OMPS_RESULTS", "KV_omps-ledger"} {
+		t.Run(stream, func(t *testing.T) {
+			t.Parallel()
+			b := newBus(t)
+			s := b.run(b.options(publishes))
+			eventually(t, "ready", func() bool { return s.Ready() == nil })
+			if err := b.js.DeleteStream(t.Context(), stream); err != nil {
+				t.Fatal(err)
+			}
+			b.announce(nvr(1))
+			eventually(t, "done", func() bool { return s.metric("omps_deliveries_total", "outcome=published") == 1 })
+			s.finish()
+			if got := len(b.stored(stream)); got != 1 {
+				t.Errorf("%d messages on %s", got, stream)
 			}
 		})
 	}

@@ -169,7 +169,7 @@ func (b *bus) stored(stream string) []*jetstream.RawStreamMsg {
 	}
 	state := s.CachedInfo().State
 	var all []*jetstream.RawStreamMsg
-	for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
 		msg, err := s.GetMsg(b.tb.Context(), seq)
 		if err != nil {
 			b.tb.Fatal(err)
@@ -267,7 +267,7 @@ func (b *bus) options(h events.Handler) events.Options {
 	policy.Recheck = 100 * time.Millisecond
 	return events.Options{
 		Provision: provisioned(), Reader: events.Reader{Organizations: []string{"myorg"}, Schemas: set},
-		Lookup: lookup, Handler: h, Source: "/omps-consumer",
+		Lookup: lookup, Handler: h, Ledger: events.NewLedger(b.js, events.DefaultNames().Ledger), Source: "/omps-consumer",
 		Workers: 4, Grace: 10 * time.Second, Policy: policy, Logger: slog.New(slog.NewTextHandler(b.tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,9 +32,6 @@ const (
 	// pullHeartbeat times two without a word from the server ends a pull too.
 	pullHeartbeat = 4 * time.Second
 
-	// lull without a message means, at the end, that none is under way.
-	lull = 50 * time.Millisecond
-
 	// unhealthyAfter failed pulls in a row it takes a good one to be ready
 	// again; before, finding the durable where it was is enough.
 	unhealthyAfter = 3
@@ -47,62 +45,84 @@ type intake struct {
 	c      *Consumer
 	stream string
 
-	durable  jetstream.Consumer // nil: to be bound
-	ahead    []*delivery        // held, and not yet with a worker
-	others   int                // messages of the last pull that were not ours
-	failures int                // pulls in a row
+	bound    bool // the durable is there, by the last look
+	puller   *puller
+	fresh    lane // first deliveries that no worker has yet
+	again    lane // later ones
+	others   int  // messages of this pull that nobody works on
+	failures int  // pulls in a row
 
+	watch  *watchdog
 	health health
 }
 
-// pull is one request for messages, in progress.
-type pull struct {
-	batch  jetstream.MessageBatch
-	msgs   <-chan jetstream.Msg
-	cancel context.CancelFunc
-	others int
+// lane is deliveries that are held, and not yet with a worker, in order.
+type lane struct {
+	list  []*delivery
+	bytes int
+	to    chan<- *delivery
 }
 
+func (l *lane) add(d *delivery) {
+	l.list = append(l.list, d)
+	l.bytes += len(d.msg.Data())
+}
+
+// next is the first delivery and where it goes; both are nil when there is none.
+func (l *lane) next() (to chan<- *delivery, d *delivery) {
+	if len(l.list) == 0 {
+		return nil, nil
+	}
+	return l.to, l.list[0]
+}
+
+func (l *lane) drop() {
+	l.bytes -= len(l.list[0].msg.Data())
+	l.list[0] = nil
+	l.list = l.list[1:]
+}
+
+func (l *lane) full() bool { return len(l.list) >= maxBatch || l.bytes >= pullBytes }
+
 // run pulls until ctx ends and gives back what no worker has by then. Nothing
-// is pulled while as many deliveries as there are workers wait for one.
+// is pulled while as many first deliveries as there are workers wait for one.
+// Later ones do not count: the server hands them out before any new message,
+// and that must not stop the new ones.
 func (in *intake) run(ctx context.Context) {
-	status := in.c.opts.Conn.StatusChanged(nats.RECONNECTING, nats.CONNECTED)
-	defer in.c.opts.Conn.RemoveStatusListener(status)
-	var p pull
+	conn := in.c.opts.Conn
+	status := conn.StatusChanged(nats.RECONNECTING, nats.CONNECTED)
+	defer conn.RemoveStatusListener(status)
+	var err error
+	if in.puller, err = newPuller(conn, in.stream, in.c.opts.Provision.Names.Durable); err != nil {
+		in.health.set(fmt.Errorf("pull from %s: %w", in.stream, err)) // the connection is closed for good
+		return
+	}
+	defer in.stop()
 	var pause <-chan time.Time
 	for {
-		if p.batch == nil && pause == nil && len(in.ahead) < in.c.opts.Workers && ctx.Err() == nil {
-			var err error
-			if p, err = in.pull(ctx); err != nil {
-				pause = in.failed(err)
-			}
+		if pause == nil && !in.puller.asking() && len(in.fresh.list) < in.c.opts.Workers && ctx.Err() == nil {
+			pause = in.pull(ctx)
 		}
-		var out chan<- *delivery
-		var next *delivery
-		if len(in.ahead) > 0 {
-			out, next = in.c.queue, in.ahead[0]
-		}
+		toFresh, fresh := in.fresh.next()
+		toAgain, again := in.again.next()
 		select {
 		case <-ctx.Done():
-			in.stop(p)
 			return
-		case msg, open := <-p.msgs:
-			if open {
-				in.take(msg, &p)
-				break
-			}
-			pause = in.ended(p)
-			p = pull{}
-		case out <- next:
-			in.ahead[0] = nil
-			in.ahead = in.ahead[1:]
+		case msg := <-in.puller.in:
+			pause = in.read(ctx, msg, pause)
+		case <-in.puller.silence():
+			pause = in.failed(errSilent)
+		case toFresh <- fresh:
+			in.fresh.drop()
+		case toAgain <- again:
+			in.again.drop()
 		case <-pause:
 			pause = nil
 		case now := <-status:
-			// A pull does not outlive its connection, and would not know.
+			// A request does not outlive its connection, and would not know.
 			switch {
-			case now == nats.RECONNECTING && p.batch != nil:
-				p.cancel()
+			case now == nats.RECONNECTING && in.puller.asking():
+				pause = in.failed(nats.ErrDisconnected)
 			case now == nats.CONNECTED:
 				pause = nil
 			}
@@ -111,56 +131,42 @@ func (in *intake) run(ctx context.Context) {
 }
 
 // pull asks for as many messages as there is room for, and for twice as many
-// more as the last pull brought that were not ours: on a bus of other traffic
+// more as the last pull brought that nobody works on: on a bus of other traffic
 // it is at maxBatch within a few pulls, and back when ours begin.
-func (in *intake) pull(ctx context.Context) (pull, error) {
-	if in.durable == nil {
-		durable, err := in.c.bind(ctx, in.stream)
-		if err != nil {
-			return pull{}, err
+func (in *intake) pull(ctx context.Context) (pause <-chan time.Time) {
+	if !in.bound {
+		if _, err := in.c.bind(ctx, in.stream); err != nil {
+			return in.failed(err)
 		}
-		in.durable = durable
+		in.bound = true
 		if in.failures < unhealthyAfter {
 			in.health.set(nil)
 		}
 	}
-	n := min(max(in.c.opts.Workers-len(in.ahead)+2*in.others, 1), maxBatch)
-	// Not a child of ctx: the end of a pull loses what is under way, so stop
-	// ends it with care.
-	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	size := max(pullBytes, 3*in.c.opts.Conn.MaxPayload())
-	batch, err := in.durable.Fetch(n, jetstream.FetchMaxBytes(int(size)), jetstream.FetchHeartbeat(pullHeartbeat),
-		jetstream.FetchContext(serverDeadline{own, time.Now().Add(pullWait)}))
-	if err != nil {
-		cancel()
-		return pull{}, err
-	}
-	return pull{batch: batch, msgs: batch.Messages(), cancel: cancel}, nil
-}
-
-// serverDeadline is when the server ends a pull. It does not end the context:
-// messages that are under way by then would be lost to us, and come again only
-// after the ack wait.
-type serverDeadline struct {
-	context.Context //nolint:containedctx // it is a context itself, with another deadline
-	at              time.Time
-}
-
-func (d serverDeadline) Deadline() (time.Time, bool) { return d.at, true }
-
-// ended closes the books on a pull.
-func (in *intake) ended(p pull) <-chan time.Time {
-	p.cancel()
-	in.others = p.others
-	err := p.batch.Error()
-	if errors.Is(err, context.Canceled) {
-		err = nats.ErrDisconnected // the one reason to cancel, but for stop
-	}
-	if err != nil {
+	n := min(max(in.c.opts.Workers-len(in.fresh.list)+2*in.others, 1), maxBatch)
+	in.others = 0
+	if err := in.puller.ask(n, max(pullBytes, 3*in.c.opts.Conn.MaxPayload())); err != nil {
 		return in.failed(err)
 	}
-	in.healthy()
 	return nil
+}
+
+// read takes a message, or the server's word on the pull. pause is what it was.
+func (in *intake) read(ctx context.Context, msg *nats.Msg, pause <-chan time.Time) <-chan time.Time {
+	m, ended, err := in.puller.read(msg)
+	if m != nil {
+		in.take(m)
+	}
+	switch {
+	case err != nil:
+		return in.failed(err)
+	case ended:
+		in.healthy()
+		if in.watch.ended(ctx, time.Now()) {
+			in.bound = false
+		}
+	}
+	return pause
 }
 
 func (in *intake) healthy() {
@@ -174,21 +180,23 @@ func (in *intake) healthy() {
 // failed notes a failed pull and returns when to try again. The durable is
 // looked up anew each time: it may be gone, or have moved to another server.
 func (in *intake) failed(err error) <-chan time.Time {
+	in.puller.giveUp()
 	in.failures++
 	in.health.set(fmt.Errorf("pull from %s: %w", in.stream, err))
 	in.c.log.Warn("pull failed", "stream", in.stream, "attempt", in.failures, "err", err)
-	in.durable = nil
+	in.bound = false
 	return time.After(backoff(in.failures, lastPullRetry))
 }
 
 // take settles msg if it is not ours, and holds it if it is.
-func (in *intake) take(msg jetstream.Msg, p *pull) {
+func (in *intake) take(msg jetstream.Msg) {
+	in.watch.message()
 	if in.failures > 0 {
 		in.healthy()
 	}
 	ignored, err := in.c.look(msg)
 	if ignored {
-		p.others++
+		in.others++
 		in.c.ignore(msg, err)
 		return
 	}
@@ -199,8 +207,27 @@ func (in *intake) take(msg jetstream.Msg, p *pull) {
 		return
 	}
 	d.err = err
-	if in.c.held.hold(d) {
-		in.ahead = append(in.ahead, d)
+	switch held := in.c.held.hold(d); {
+	case !held: // here already
+	case d.tries <= 1:
+		in.fresh.add(d)
+	case in.again.full():
+		in.others++
+		in.c.putOff(d)
+	default:
+		in.again.add(d)
+	}
+}
+
+// putOff gives back a later try of which there are more than can be worked on.
+func (c *Consumer) putOff(d *delivery) {
+	if !c.held.release(d) {
+		return
+	}
+	delay := c.opts.Policy.putOff()
+	delay += time.Duration(float64(delay) * spread * jitter())
+	if err := d.msg.NakWithDelay(delay); err != nil {
+		c.settleFailed(ActionNak.String(), err, "stream", d.stream, "sequence", d.sequence)
 	}
 }
 
@@ -221,6 +248,8 @@ func (c *Consumer) look(msg jetstream.Msg) (ignored bool, err error) {
 		return true, errOther
 	case peeked.Kind == KindRequest:
 		return false, nil // whoever asks gets an answer
+	case peeked.Kind == KindDecision:
+		return false, nil // the ledger knows whether anything waits for it
 	}
 	if _, err := c.opts.Lookup.Concerns(peeked.Claim); pipeline.ClassOf(err) == pipeline.Ignored {
 		return true, err
@@ -252,42 +281,16 @@ func (c *Consumer) ignore(msg jetstream.Msg, why error) {
 }
 
 // stop ends the pull and then gives back everything: what is given back while
-// a pull is open comes straight back through it. A message that is under way
-// when a pull ends would have to wait for the ack wait to pass, so the end
-// comes when no more arrive.
-func (in *intake) stop(p pull) {
-	unread := p.rest()
-	for _, d := range in.ahead {
+// a pull is open comes straight back through it.
+func (in *intake) stop() {
+	unread := in.puller.close()
+	for _, d := range slices.Concat(in.fresh.list, in.again.list) {
 		in.c.giveBack(d)
 	}
-	in.ahead = nil
+	in.fresh.list, in.again.list = nil, nil
 	for _, msg := range unread {
 		if err := msg.Nak(); err != nil {
 			in.c.settleFailed(ActionNak.String(), err, "subject", msg.Subject())
-		}
-	}
-}
-
-// rest ends the pull when it has been quiet for a moment, and returns what
-// came until then.
-func (p pull) rest() []jetstream.Msg {
-	if p.batch == nil {
-		return nil
-	}
-	defer p.cancel()
-	quiet := time.NewTimer(lull)
-	defer quiet.Stop()
-	var unread []jetstream.Msg
-	for {
-		select {
-		case msg, open := <-p.msgs:
-			if !open {
-				return unread
-			}
-			unread = append(unread, msg)
-			quiet.Reset(lull)
-		case <-quiet.C:
-			p.cancel()
 		}
 	}
 }

@@ -13,6 +13,7 @@ const (
 	stepPublish    = "publish"
 	stepDeadLetter = "dead-letter"
 	stepHeartbeat  = "in-progress"
+	stepLedger     = "ledger"
 )
 
 // noReason is the reason of what was published.
@@ -80,7 +81,7 @@ func (m *metrics) create() {
 	}
 	for _, action := range []string{
 		ActionAck.String(), ActionDoubleAck.String(), ActionNak.String(), ActionTerm.String(),
-		stepPublish, stepDeadLetter, stepHeartbeat,
+		stepPublish, stepDeadLetter, stepHeartbeat, stepLedger,
 	} {
 		m.settleErrors.WithLabelValues(action)
 	}

@@ -14,10 +14,11 @@ const (
 	KindOther        Kind = iota // not ours: to be Ignored as ReasonUnknownType
 	KindAnnouncement             // a build is complete, or promoted
 	KindRequest                  // somebody asks for one organization
+	KindDecision                 // the gate has changed its mind about a build
 )
 
 func (k Kind) String() string {
-	return [...]string{"other", "announcement", "request"}[k]
+	return [...]string{"other", "announcement", "request", "decision"}[k]
 }
 
 // Peeked is what a first look at a message tells. For an announcement or a
@@ -31,7 +32,7 @@ type Peeked struct {
 // small part of the price of Decode and Trigger: a bus carries far more builds
 // than a service publishes. What it rules out, Trigger would never return
 // without an error; what it is not sure of it lets pass, with less of a Claim.
-// The errors are Malformed.
+// The errors are Malformed, or Ignored for a decision that is not our gate's.
 func (r Reader) Peek(subject string, header nats.Header, data []byte) (Peeked, error) {
 	other := Peeked{Kind: KindOther, Claim: pipeline.Claim{State: pipeline.StateUnknown}}
 	var eventType string
@@ -42,6 +43,8 @@ func (r Reader) Peek(subject string, header nats.Header, data []byte) (Peeked, e
 	switch kindOf(subject, eventType) {
 	case KindAnnouncement:
 		return peekAnnouncement(m, eventType), nil
+	case KindDecision:
+		return r.peekDecision(m)
 	case KindRequest:
 		request := Peeked{Kind: KindRequest, Claim: other.Claim}
 		request.Claim.Organization, err = r.organization(subject, eventType, "")

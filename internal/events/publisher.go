@@ -34,8 +34,8 @@ const (
 	// the whole message lies for as long as that stream keeps it.
 	HeaderOmitted = "Omps-Omitted"
 
-	// headerKept goes before a header of the original that begins with Nats-,
-	// such as Omps-Nats-Msg-Id: under its own name the server would obey it.
+	// headerKept goes before a header of the original that means something to
+	// servers or clients, such as Omps-Nats-Msg-Id; see isOrder.
 	headerKept = "Omps-"
 )
 
@@ -145,14 +145,21 @@ func tooLarge(err error) bool {
 		errors.As(err, &api) && api.ErrorCode == headersCode
 }
 
-// merged is the original's headers and ours. The original's Nats- headers are
-// orders to the server, and its Omps- headers would pass for ours.
+// isOrder tells whether a header has a meaning of its own: the server obeys
+// those that begin with Nats-, and clients take a message without a payload that
+// has a Status for the server's word.
+func isOrder(name string) bool {
+	return hasPrefixFold(name, "Nats-") || strings.EqualFold(name, "Status")
+}
+
+// merged is the original's headers, none of them as an order, and ours. The
+// original's Omps- headers would pass for ours.
 func merged(original, ours nats.Header) nats.Header {
 	all := make(nats.Header, len(original)+len(ours))
 	for name, values := range original {
 		switch {
 		case hasPrefixFold(name, "Omps-"):
-		case hasPrefixFold(name, "Nats-"):
+		case isOrder(name):
 			all[headerKept+name] = values
 		default:
 			all[name] = values

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -28,7 +29,7 @@ type ResultInput struct {
 	Result  pipeline.Result
 	Outcome pipeline.Outcome
 	Tries   uint64      // how often the trigger was delivered
-	Cause   event.Event // the trigger
+	Cause   event.Event // what led to this run: the trigger, or a decision on its build
 	Source  string      // of results, from the configuration
 	Time    time.Time
 }
@@ -74,13 +75,9 @@ func resultType(outcome pipeline.Outcome) (string, error) {
 }
 
 func passedOn(in ResultInput) map[string]string {
-	cause := in.Result.Trigger.ID
-	correlation := extension(in.Cause, extCorrelation)
-	if correlation == "" {
-		correlation = cause
-	}
+	first := in.Result.Trigger
 	return map[string]string{
-		extCausation: cause, extCorrelation: correlation,
+		extCausation: cmp.Or(in.Cause.ID(), first.ID), extCorrelation: cmp.Or(first.Correlation, first.ID),
 		extTraceParent: extension(in.Cause, extTraceParent),
 		extTraceState:  extension(in.Cause, extTraceState),
 	}
@@ -104,11 +101,20 @@ func resultID(in ResultInput) string {
 	if res.Trigger.Kind == pipeline.PushRequested {
 		return digest("request", res.Trigger.Source, res.Trigger.ID, res.Organization, string(in.Outcome))
 	}
-	build := res.NVR.String()
+	build, checksum := res.NVR.String(), res.Archive.Checksum.String()
 	if build == "" {
 		build = strconv.FormatInt(res.BuildID, 10)
 	}
-	return digest("build", res.Organization, build, res.Archive.Checksum.String(), string(in.Outcome))
+	if in.Outcome == pipeline.OutcomePublished {
+		return publishedID(res.Organization, build, checksum, digestsOf(res.Publication))
+	}
+	return digest("build", res.Organization, build, checksum, string(in.Outcome))
+}
+
+// publishedID is the id of the result of an announced build. The digests are in
+// it: other images, of another configuration, are to be told of.
+func publishedID(organization, build, checksum string, digests []string) string {
+	return digest(append([]string{"build", organization, build, checksum, string(pipeline.OutcomePublished)}, digests...)...)
 }
 
 // digest is 128 bits of a SHA-256 in hexadecimal. Each part goes in behind its

@@ -90,7 +90,7 @@ func TestResultEvent(t *testing.T) {
 func TestResultEventKeepsCorrelation(t *testing.T) {
 	t.Parallel()
 	in := published()
-	in.Cause.SetExtension("correlationid", "the first")
+	in.Result.Trigger.Correlation = "the first"
 	e, _, err := newResultEvent(in)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestResultEventKeepsCorrelation(t *testing.T) {
 	if e.Extensions()["correlationid"] != "the first" || e.Extensions()["causationid"] != "4711" {
 		t.Errorf("extensions %v", e.Extensions())
 	}
-	in.Cause = event.Event{}
+	in.Cause, in.Result.Trigger.Correlation = event.Event{}, ""
 	if e, _, err = newResultEvent(in); err != nil || e.Extensions()["correlationid"] != "4711" {
 		t.Errorf("without a cause: %v %v", e.Extensions(), err)
 	}

@@ -2,6 +2,7 @@ package events_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +26,7 @@ func TestProvisionCreatesWhatIsMissing(t *testing.T) {
 		name, subjects string
 		age            time.Duration
 	}{
-		{"KOJI", "koji.>", 14 * day}, {"OMPS_REQUESTS", "omps.request.>", 14 * day},
+		{"KOJI", "koji.>", 14 * day}, {"GREENWAVE", "greenwave.>", 14 * day}, {"OMPS_REQUESTS", "omps.request.>", 14 * day},
 		{"OMPS_RESULTS", "omps.result.>", 90 * day}, {"OMPS_DEAD_LETTERS", "omps.dead-letter.>", 180 * day},
 	} {
 		s, err := b.js.Stream(t.Context(), want.name)
@@ -38,17 +39,27 @@ func TestProvisionCreatesWhatIsMissing(t *testing.T) {
 			t.Errorf("%s is %+v", want.name, cfg)
 		}
 	}
-	for stream, filter := range map[string]string{"KOJI": "koji.build.>", "OMPS_REQUESTS": "omps.request.>"} {
+	for stream, filter := range map[string]string{
+		"KOJI": "koji.build.>", "GREENWAVE": "greenwave.decision.updated", "OMPS_REQUESTS": "omps.request.>",
+	} {
 		cfg := b.info(stream).Config
-		if cfg.AckPolicy != jetstream.AckExplicitPolicy || cfg.MaxDeliver != -1 || cfg.MaxAckPending != 5000 ||
+		if cfg.AckPolicy != jetstream.AckExplicitPolicy || cfg.MaxDeliver != -1 || cfg.MaxAckPending != 6000 ||
 			cfg.AckWait != 30*time.Second || cfg.FilterSubject != filter {
 			t.Errorf("durable on %s is %+v", stream, cfg)
 		}
 	}
-	for _, later := range []string{"GREENWAVE", "KV_omps-ledger"} {
-		if _, err := b.js.Stream(t.Context(), later); !errors.Is(err, jetstream.ErrStreamNotFound) {
-			t.Errorf("%s: %v", later, err)
-		}
+}
+
+func TestProvisionWithoutGate(t *testing.T) {
+	t.Parallel()
+	b := newBus(t)
+	o := provisioned()
+	o.Names.Greenwave = ""
+	if err := events.Provision(t.Context(), b.js, o); err != nil {
+		t.Fatal(err)
+	}
+	if names := streamNames(t, b); len(names) != 6 || slices.Contains(names, "GREENWAVE") {
+		t.Errorf("streams are %q", names)
 	}
 }
 
@@ -96,12 +107,15 @@ func TestProvisionOnlyBindsWhatItMayNotManage(t *testing.T) {
 	o.Manage = false
 	err := events.Provision(t.Context(), b.js, o)
 	var faults events.Faults
-	if !errors.As(err, &faults) || len(faults) != 4 {
+	if !errors.As(err, &faults) || len(faults) != 7 {
 		t.Fatalf("error is %v", err)
 	}
-	for _, name := range []string{"KOJI", "OMPS_REQUESTS", "OMPS_RESULTS", "OMPS_DEAD_LETTERS"} {
-		if !strings.Contains(err.Error(), "stream "+name+": is missing") {
-			t.Errorf("no %s in %q", name, err)
+	for i, name := range []string{
+		"stream KOJI", "stream GREENWAVE", "stream OMPS_REQUESTS", "stream OMPS_RESULTS", "stream OMPS_DEAD_LETTERS",
+		"bucket omps-ledger", "bucket omps-leases",
+	} {
+		if got := faults[i].Error(); got != name+": is missing" || !errors.Is(faults[i], events.ErrMissing) {
+			t.Errorf("fault %d is %q, not about %s", i, got, name)
 		}
 	}
 	if n := len(streamNames(t, b)); n != 0 {
@@ -116,7 +130,7 @@ func TestProvisionOnlyBindsWhatItMayNotManage(t *testing.T) {
 	if err := b.js.DeleteConsumer(t.Context(), "KOJI", "omps"); err != nil {
 		t.Fatal(err)
 	}
-	if err := events.Provision(t.Context(), b.js, o); err == nil || !strings.Contains(err.Error(), "KOJI: durable omps is missing") {
+	if err := events.Provision(t.Context(), b.js, o); err == nil || !strings.Contains(err.Error(), "KOJI: durable omps: is missing") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -13,10 +13,11 @@ import (
 	"github.com/omps-consumer/omps-consumer/schemas"
 )
 
-// Reader reads triggers out of events. It needs all its fields.
+// Reader reads triggers out of events. It needs Schemas.
 type Reader struct {
 	Organizations []string // the configured names; no two have the same SubjectToken
 	Schemas       *schemas.Set
+	Gate          GateScope
 }
 
 // Trigger reads what e asks for. Its errors are
@@ -33,12 +34,16 @@ type Reader struct {
 // subject attribute, which then has to be an NVR.
 func (r Reader) Trigger(subject string, e event.Event) (pipeline.Trigger, error) {
 	t := pipeline.Trigger{ID: e.ID(), Source: e.Source(), Type: e.Type()}
+	t.Correlation = extension(e, extCorrelation)
 	switch kindOf(subject, t.Type) {
 	case KindAnnouncement:
 		return r.announced(t, e)
 	case KindRequest:
 		t.Kind = pipeline.PushRequested
 		return r.requested(subject, t, e)
+	case KindDecision:
+		t.Kind = pipeline.DecisionUpdated
+		return r.decided(t, e)
 	}
 	return t, unknownType(subject, t.Type)
 }

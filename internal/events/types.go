@@ -84,6 +84,10 @@ func kindOf(subject, eventType string) Kind {
 		return KindAnnouncement
 	case TypePushRequested, TypeDeleteRequested:
 		return KindRequest
+	case TypeDecisionUpdated:
+		if subject == SubjectDecisionUpdated {
+			return KindDecision
+		}
 	}
 	return KindOther
 }
@@ -91,7 +95,7 @@ func kindOf(subject, eventType string) Kind {
 // ownSubject tells whether nothing but our input belongs on a subject. What
 // cannot be used there is somebody's mistake; elsewhere it is other traffic.
 func ownSubject(subject string) bool {
-	for _, own := range [...]string{SubjectBuildCompleted, SubjectBuildPromoted, SubjectRequest} {
+	for _, own := range [...]string{SubjectBuildCompleted, SubjectBuildPromoted, SubjectRequest, SubjectDecisionUpdated} {
 		if rest, ok := strings.CutPrefix(subject, own); ok && (rest == "" || rest[0] == '.') {
 			return true
 		}

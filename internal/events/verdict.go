@@ -32,7 +32,7 @@ const (
 // Policy is how long a delivery may go on, and when it is looked at again.
 type Policy struct {
 	MaxAge   time.Duration   // since the message was stored; older ones fail
-	MaxTries uint64          // deliveries of one message; against crash loops
+	MaxTries uint64          // deliveries of one message beside its rechecks; against crash loops
 	Recheck  time.Duration   // until a waiting build is looked at again
 	Delays   []time.Duration // after the first, second, … failed try; the last one repeats
 }
@@ -57,6 +57,10 @@ const (
 	maxAfter = 15 * time.Minute
 	// spread is the part of a delay that jitter moves it by, either way.
 	spread = 0.2
+	// firstRecheck is when a build that has just begun to wait is looked at
+	// again: a decision that came between the gate's answer and the ledger's
+	// note of it found nobody waiting.
+	firstRecheck = 10 * time.Second
 )
 
 var errNoResult = errors.New("the run gave no result")
@@ -72,7 +76,8 @@ type Answer struct {
 type Verdict struct {
 	Action     Action
 	Delay      time.Duration // of a nak
-	Answers    []Answer
+	Answers    []Answer      // to be told by result events
+	Retried    []Answer      // only for the ledger: to be tried again
 	DeadLetter bool
 
 	// Outcome and Reason name the verdict in metrics and logs; Err is the error
@@ -87,7 +92,7 @@ type Verdict struct {
 // [-1, 1]. It is pure.
 //
 // What is final is answered at once. While anything is still to be tried again
-// the delivery is given back, and the answers repeat with the same ids.
+// the delivery is given back; what was told before is not told again.
 func Judge(results []pipeline.Result, tries uint64, age time.Duration, p Policy, jitter float64) Verdict {
 	if len(results) == 0 {
 		results = []pipeline.Result{{Err: errNoResult}}
@@ -95,8 +100,11 @@ func Judge(results []pipeline.Result, tries uint64, age time.Duration, p Policy,
 	var v Verdict
 	for _, r := range results {
 		outcome := p.outcome(r.Err, tries, age)
-		if answered(outcome, tries, age) {
-			v.Answers = append(v.Answers, Answer{Result: r, Outcome: outcome})
+		switch a := (Answer{Result: r, Outcome: outcome}); {
+		case outcome == outcomeRetried:
+			v.Retried = append(v.Retried, a)
+		case answered(outcome) && !r.Known:
+			v.Answers = append(v.Answers, a)
 		}
 		if again(outcome) {
 			delay := p.delay(r.Err, tries, age, jitter)
@@ -121,7 +129,7 @@ func Judge(results []pipeline.Result, tries uint64, age time.Duration, p Policy,
 // a message that takes the process down with it.
 func (p Policy) exhausted(tries uint64, age time.Duration) error {
 	switch {
-	case tries > p.MaxTries:
+	case tries > p.maxTries(age):
 		return pipeline.Retry(pipeline.ReasonInternal, errors.New("delivered too often without an end"))
 	case age > p.MaxAge+p.Recheck && tries > fairTries:
 		return pipeline.Retry(pipeline.ReasonDeadline, errors.New("too old, and no try came to an end"))
@@ -129,11 +137,22 @@ func (p Policy) exhausted(tries uint64, age time.Duration) error {
 	return nil
 }
 
+// maxTries is how often a message of that age may have been delivered: waiting
+// for the gate is not held against it.
+func (p Policy) maxTries(age time.Duration) uint64 {
+	rechecks := float64(age) / (float64(p.putOff()) * (1 - spread))
+	return p.MaxTries + uint64(max(rechecks, 0))
+}
+
+// putOff is for how long a later try is given back for when there are too many
+// of them.
+func (p Policy) putOff() time.Duration { return max(p.Recheck/2, 1) }
+
 func (p Policy) outcome(err error, tries uint64, age time.Duration) pipeline.Outcome {
 	if err == nil {
 		return pipeline.OutcomePublished
 	}
-	spent := tries >= p.MaxTries || age >= p.MaxAge && tries >= fairTries
+	spent := tries >= p.maxTries(age) || age >= p.MaxAge && tries >= fairTries
 	switch pipeline.ClassOf(err) {
 	case pipeline.Rejected:
 		return pipeline.OutcomeRejected
@@ -156,15 +175,11 @@ func (p Policy) outcome(err error, tries uint64, age time.Duration) pipeline.Out
 	return outcomeRetried
 }
 
-// answered tells whether the outcome has a result event. That a build waits is
-// said once: the ids of repeats are equal, and the server drops them for as
-// long as its duplicate window.
-func answered(o pipeline.Outcome, tries uint64, age time.Duration) bool {
+// answered tells whether the outcome has a result event.
+func answered(o pipeline.Outcome) bool {
 	switch o {
-	case pipeline.OutcomePublished, pipeline.OutcomeRejected, pipeline.OutcomeFailed:
+	case pipeline.OutcomePublished, pipeline.OutcomeRejected, pipeline.OutcomeFailed, pipeline.OutcomeWaiting:
 		return true
-	case pipeline.OutcomeWaiting:
-		return tries == 1 || age < duplicateWindow
 	}
 	return false
 }
@@ -211,6 +226,8 @@ func (p Policy) delay(err error, tries uint64, age time.Duration, jitter float64
 		// Never earlier than asked for.
 		d = max(min(after, maxAfter), p.Delays[0])
 		jitter = max(jitter, -jitter)
+	case pipeline.ClassOf(err) == pipeline.Waiting && tries <= 1:
+		d = min(p.Recheck, firstRecheck)
 	case pipeline.ClassOf(err) == pipeline.Waiting:
 		d = p.Recheck
 	default:

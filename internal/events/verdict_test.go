@@ -45,8 +45,10 @@ func TestJudgeEveryClass(t *testing.T) {
 		{pipeline.Transient, 2, old, ActionNak, outcomeRetried, false},
 		{pipeline.Transient, 3, old, ActionTerm, pipeline.OutcomeFailed, true},
 		{pipeline.Waiting, 1, young, ActionNak, pipeline.OutcomeWaiting, true},
-		{pipeline.Waiting, 2, young, ActionNak, pipeline.OutcomeWaiting, true}, // the server drops the repeat
-		{pipeline.Waiting, 2, 2 * time.Hour, ActionNak, pipeline.OutcomeWaiting, false},
+		{pipeline.Waiting, 2, young, ActionNak, pipeline.OutcomeWaiting, true}, // the ledger knows that it was told
+		{pipeline.Waiting, 2, 2 * time.Hour, ActionNak, pipeline.OutcomeWaiting, true},
+		{pipeline.Waiting, 500, 23 * time.Hour, ActionNak, pipeline.OutcomeWaiting, true}, // rechecks are no tries
+		{pipeline.Transient, 600, 23 * time.Hour, ActionNak, outcomeRetried, false},
 		{pipeline.Waiting, 1, 2 * time.Hour, ActionNak, pipeline.OutcomeWaiting, true},
 		{pipeline.Waiting, 1, old, ActionNak, pipeline.OutcomeWaiting, true},
 		{pipeline.Waiting, 3, old, ActionTerm, pipeline.OutcomeFailed, true},
@@ -81,6 +83,9 @@ func TestJudgeEveryClass(t *testing.T) {
 				} else if told && v.Answers[0].Outcome != tt.outcome {
 					t.Errorf("answered %s", v.Answers[0].Outcome)
 				}
+				if kept := len(v.Retried) == 1; kept != (tt.outcome == outcomeRetried) {
+					t.Errorf("to be kept are %v", v.Retried)
+				}
 				if v.DeadLetter != (tt.action == ActionTerm) {
 					t.Errorf("dead letter: %v", v.DeadLetter)
 				}
@@ -100,6 +105,15 @@ func TestJudgePublished(t *testing.T) {
 			v.DeadLetter || len(v.Answers) != 1 || v.Answers[0].Result.Organization != "a" {
 			t.Errorf("after %d tries: %+v", tries, v)
 		}
+	}
+}
+
+// What an earlier run published and told of is settled without a word.
+func TestJudgeKnown(t *testing.T) {
+	t.Parallel()
+	v := Judge([]pipeline.Result{{Organization: "a", Known: true}}, 1, 0, DefaultPolicy(), 0)
+	if v.Action != ActionDoubleAck || v.Outcome != pipeline.OutcomePublished || len(v.Answers) != 0 || len(v.Retried) != 0 {
+		t.Errorf("%+v", v)
 	}
 }
 
@@ -195,7 +209,8 @@ func TestJudgeDelays(t *testing.T) {
 		{"hundredth", transient, 100, 0, 0, 5 * time.Minute},
 		{"shorter", transient, 3, 0, -1, 12 * time.Second},
 		{"longer", transient, 3, 0, 1, 18 * time.Second},
-		{"waiting", waiting, 1, 0, 0, 5 * time.Minute},
+		{"begins to wait", waiting, 1, 0, 0, 10 * time.Second},
+		{"waiting", waiting, 2, 0, 0, 5 * time.Minute},
 		{"waiting longer", waiting, 9, 0, 1, 6 * time.Minute},
 		{"waiting shorter", waiting, 9, 0, -1, 4 * time.Minute},
 		{"asked for", after(40 * time.Second), 1, 0, 0, 40 * time.Second},
@@ -263,6 +278,8 @@ func TestExhausted(t *testing.T) {
 		{4, p.MaxAge, ""}, // the last look
 		{500, 0, ""},
 		{501, 0, pipeline.ReasonInternal},
+		{501, 20 * time.Minute, ""}, // it may have waited
+		{1101, 20 * time.Hour, pipeline.ReasonInternal},
 	}
 	for _, tt := range tests {
 		err := p.exhausted(tt.tries, tt.age)

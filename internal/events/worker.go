@@ -29,15 +29,34 @@ type worked struct {
 }
 
 // worker handles deliveries until there are no more. Once ctx has ended it
-// gives them back; work is the context of what it does.
-func (c *Consumer) worker(ctx, work context.Context) {
-	for d := range c.queue {
-		if ctx.Err() != nil {
+// gives them back; work is the context of what it does. With again nil it
+// leaves later tries to the other workers.
+func (c *Consumer) worker(ctx, work context.Context, again <-chan *delivery) {
+	for {
+		d, open := c.next(again)
+		switch {
+		case !open:
+			return
+		case ctx.Err() != nil:
 			c.giveBack(d)
-			continue
+		default:
+			c.handle(work, d)
 		}
-		c.handle(work, d)
 	}
+}
+
+// next waits for a delivery; what nobody has tried yet goes first.
+func (c *Consumer) next(again <-chan *delivery) (d *delivery, open bool) {
+	select {
+	case d, open = <-c.fresh:
+		return d, open
+	default:
+	}
+	select {
+	case d, open = <-c.fresh:
+	case d, open = <-again:
+	}
+	return d, open
 }
 
 // handle takes one delivery to its end: work, answer, settle. Only what was
@@ -84,23 +103,50 @@ func (c *Consumer) work(ctx context.Context, d *delivery) (w worked) {
 		w.trigger, err = c.opts.Reader.Trigger(d.msg.Subject(), w.cause)
 	}
 	if err == nil {
-		err = c.opts.Policy.exhausted(d.tries, d.age(time.Now()))
+		err = c.exhausted(ctx, d, w.trigger)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		w.results = c.concerned(w.trigger, err)
-		return w
+	case w.trigger.Kind == pipeline.DecisionUpdated:
+		w.results = c.decide(ctx, w.trigger, d.tries)
+	default:
+		w.results = c.run(ctx, w.trigger)
 	}
+	return w
+}
+
+// exhausted tells why a delivery is not even worked on, or nil. One that the
+// ledger knows to be waiting, or to have come as far as the push, has come to
+// an end before: it is looked at once more, however long nobody could.
+func (c *Consumer) exhausted(ctx context.Context, d *delivery, t pipeline.Trigger) error {
+	err := c.opts.Policy.exhausted(d.tries, d.age(time.Now()))
+	if err == nil || pipeline.ReasonOf(err) != pipeline.ReasonDeadline {
+		return err
+	}
+	entries, findErr := c.opts.Ledger.Find(ctx, t.NVR.String())
+	if findErr != nil {
+		return unavailable(findErr)
+	}
+	for _, e := range entries {
+		if e.State == StateWaiting || e.State == StatePublishing {
+			return nil
+		}
+	}
+	return err
+}
+
+func (c *Consumer) run(ctx context.Context, t pipeline.Trigger) []pipeline.Result {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.BuildTimeout)
 	defer cancel()
-	w.results = c.opts.Handler.Run(ctx, w.trigger)
-	return w
+	return c.opts.Handler.Run(ctx, t)
 }
 
 // concerned is the results of a trigger that never ran: one for each
 // organization that it concerns by its own words.
 func (c *Consumer) concerned(t pipeline.Trigger, err error) []pipeline.Result {
 	one := pipeline.Result{Trigger: t, Organization: t.Organization, NVR: t.NVR, BuildID: t.BuildID, Err: err}
-	if t.NVR.IsZero() || t.Organization != "" {
+	if t.NVR.IsZero() || t.Kind != pipeline.BuildAnnounced {
 		return []pipeline.Result{one}
 	}
 	orgs, _ := c.opts.Lookup.Concerns(pipeline.Claim{Package: t.NVR.Name, State: pipeline.StateUnknown})
@@ -126,53 +172,12 @@ func unfinished(results []pipeline.Result) bool {
 	return false
 }
 
-// answer publishes what v says, and returns the verdict to settle by: without
-// the server's word that all of it is stored, the delivery stays alive.
-func (c *Consumer) answer(ctx context.Context, d *delivery, w worked, v Verdict) Verdict {
-	answers := v.Answers
-	for _, a := range answers {
-		err := c.publisher.result(ctx, ResultInput{
-			Result: a.Result, Outcome: a.Outcome, Tries: d.tries, Cause: w.cause, Time: time.Now(),
-		})
-		if err == nil {
-			c.telling.set(nil)
-			continue
-		}
-		c.settleFailed(stepPublish, err, "event_id", w.trigger.ID, "organization", a.Result.Organization)
-		if final := errors.As(err, new(*unpublishable)); !final {
-			c.telling.set(fmt.Errorf("results cannot be stored: %w", err))
-			return c.postponed(d, err)
-		}
-		if v.Action != ActionNak {
-			// Nobody would ever hear of it: let a person look. The other
-			// organizations are told all the same.
-			v = Verdict{
-				Action: ActionTerm, DeadLetter: true,
-				Outcome: pipeline.OutcomeFailed, Reason: pipeline.ReasonInternal, Err: err,
-			}
-		}
-	}
-	if !v.DeadLetter {
-		return v
-	}
-	if err := c.publisher.deadLetter(ctx, d, v, time.Now()); err != nil {
-		c.telling.set(fmt.Errorf("dead letters cannot be stored: %w", err))
-		c.settleFailed(stepDeadLetter, err, "stream", d.stream, "sequence", d.sequence)
-		return c.postponed(d, err)
-	}
-	c.telling.set(nil)
-	c.metrics.deadLetters.WithLabelValues(string(v.Reason)).Inc()
-	return v
-}
-
-// postponed gives a delivery back, whatever its age: it cannot be ended while
-// nobody can be told.
+// postponed gives a delivery back, whatever its tries and age: it cannot be
+// ended while nobody can be told.
 func (c *Consumer) postponed(d *delivery, err error) Verdict {
 	policy := c.opts.Policy
-	return Verdict{
-		Action: ActionNak, Delay: policy.delay(err, d.tries, 0, jitter()),
-		Outcome: outcomeRetried, Reason: pipeline.ReasonInternal, Err: err,
-	}
+	again := pipeline.Result{Err: pipeline.Retry(pipeline.ReasonInternal, err)}
+	return Judge([]pipeline.Result{again}, min(d.tries, policy.MaxTries-1), 0, policy, jitter())
 }
 
 // settle gives the server its answer. What was given back meanwhile is not
@@ -223,6 +228,9 @@ func (c *Consumer) report(ctx context.Context, d *delivery, w worked, v Verdict)
 	level, text := slog.LevelInfo, "settled"
 	if v.Action == ActionNak {
 		level, text = slog.LevelWarn, "to be tried again"
+	}
+	if v.Reason == pipeline.ReasonNothingWaits {
+		level = slog.LevelDebug // most decisions are about builds of others
 	}
 	if !c.log.Enabled(ctx, level) {
 		return

@@ -31,8 +31,11 @@ type Registry struct {
 	organizations []Organization
 	key           []byte // signs tokens
 
+	changes sync.Mutex // held while an image manifest is put or deleted
+
 	mu     sync.Mutex
-	public map[string]bool // by repository; no entry: not there
+	public map[string]bool          // by repository; no entry: not there
+	logs   map[string]repositoryLog // by repository
 }
 
 // NewRegistry makes an empty registry.
@@ -41,7 +44,7 @@ func NewRegistry(organizations ...Organization) *Registry {
 	_, _ = rand.Read(key) // never fails, by crypto/rand
 	return &Registry{
 		oci:           registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)),
-		organizations: slices.Clone(organizations), key: key, public: map[string]bool{},
+		organizations: slices.Clone(organizations), key: key, public: map[string]bool{}, logs: map[string]repositoryLog{},
 	}
 }
 
@@ -75,6 +78,10 @@ func (r *Registry) serveOCI(w http.ResponseWriter, req *http.Request) {
 	}
 	if repository != "" && action == actionPush && req.Method != http.MethodDelete {
 		r.create(repository)
+	}
+	if action == actionPush && isManifest(req.URL.Path) {
+		r.changeManifest(w, req, repository)
+		return
 	}
 	r.oci.ServeHTTP(w, req)
 }

@@ -30,6 +30,18 @@ func SampleFirstPackage() []pipeline.File {
 	return files
 }
 
+// SampleOf is SampleFirstPackage under another package name and in another
+// version, both throughout: in names of files and of the CSV, and in references.
+func SampleOf(name, version string) []pipeline.File {
+	rename := strings.NewReplacer("sample-operator", name, "1.0.0", version)
+	files := SampleFirstPackage()
+	for i, f := range files {
+		files[i] = pipeline.File{Path: rename.Replace(f.Path), Data: []byte(rename.Replace(string(f.Data)))}
+	}
+	slices.SortFunc(files, func(a, b pipeline.File) int { return strings.Compare(a.Path, b.Path) })
+	return files
+}
+
 // SampleBundle is version 1.1.0 as a whole bundle: manifests/ and metadata/.
 func SampleBundle() []pipeline.File {
 	return append(sampleTree("package/1.1.0", "manifests"),
@@ -56,6 +68,9 @@ func SampleBundleLabels() map[string]string {
 
 // SampleArchive is SamplePackage as Koji holds it.
 func SampleArchive() []byte { return mustZip(SamplePackage()) }
+
+// SampleArchiveOf is SampleOf as a zip archive.
+func SampleArchiveOf(name, version string) []byte { return mustZip(SampleOf(name, version)) }
 
 // SampleBundleArchive is SampleBundle as a zip archive.
 func SampleBundleArchive() []byte { return mustZip(SampleBundle()) }

@@ -122,6 +122,27 @@ func checkCSV(t *testing.T, f pipeline.File) (name, replaces string) {
 	return csv.Metadata.Name, csv.Spec.Replaces
 }
 
+func TestSampleOfAnotherNameAndVersion(t *testing.T) {
+	t.Parallel()
+	same := func(a, b pipeline.File) bool { return a.Path == b.Path && bytes.Equal(a.Data, b.Data) }
+	if !slices.EqualFunc(SampleOf("sample-operator", "1.0.0"), SampleFirstPackage(), same) {
+		t.Error("under its own name the sample is another")
+	}
+	var paths []string
+	for _, f := range SampleOf("other", "2.3.4") {
+		paths = append(paths, f.Path)
+		for _, old := range []string{"sample-operator", "1.0.0"} {
+			if strings.Contains(string(f.Data), old) {
+				t.Errorf("%s holds %s", f.Path, old)
+			}
+		}
+	}
+	want := []string{"2.3.4/greetings.crd.yaml", "2.3.4/other.v2.3.4.clusterserviceversion.yaml", "other.package.yaml"}
+	if !slices.Equal(paths, want) {
+		t.Errorf("paths are %q, want %q", paths, want)
+	}
+}
+
 func TestSampleBundleLabelsAreItsAnnotations(t *testing.T) {
 	t.Parallel()
 	var file struct {

@@ -41,6 +41,10 @@ type Answer struct {
 	// After lets the stand-in act on the request first: it is only its answer
 	// that gets lost.
 	After bool
+	// Sent is called when the client has been sent all of the answer; nil:
+	// nothing is. The connection stays open until it returns, so with fewer
+	// bytes than a Content-Length in Header, the client is in the middle of it.
+	Sent func()
 }
 
 // Fault looks at a request before its stand-in does. A nil Answer lets it pass.
@@ -245,4 +249,8 @@ func (a *Answer) write(w http.ResponseWriter) {
 	}
 	w.WriteHeader(a.Status)
 	_, _ = io.WriteString(w, a.Body) // the client may be gone
+	if a.Sent != nil {
+		_ = http.NewResponseController(w).Flush() // as above
+		a.Sent()
+	}
 }

@@ -141,6 +141,34 @@ func TestFaultAfterTheWork(t *testing.T) {
 	}
 }
 
+// Sent is called in the middle of an answer that is announced as longer: the
+// client has the first part then, and never gets the rest.
+func TestFaultInTheMiddleOfAnAnswer(t *testing.T) {
+	t.Parallel()
+	s := serve(t, echo())
+	sent, read := make(chan struct{}), make(chan struct{})
+	s.SetFault(func(*http.Request) *Answer {
+		return &Answer{
+			Status: http.StatusOK, Header: http.Header{"Content-Length": {"10"}}, Body: "half",
+			Sent: func() { close(sent); <-read },
+		}
+	})
+	resp, err := http.Get(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	part := make([]byte, 4)
+	if _, err := io.ReadFull(resp.Body, part); err != nil || string(part) != "half" {
+		t.Errorf("%q came: %v", part, err)
+	}
+	<-sent
+	close(read)
+	if rest, err := io.ReadAll(resp.Body); err == nil || len(rest) > 0 {
+		t.Errorf("the rest is %q: %v", rest, err)
+	}
+}
+
 func TestRequestsAreRecordedAndAwaited(t *testing.T) {
 	t.Parallel()
 	s := serve(t, echo())

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/omps-consumer/omps-consumer/internal/events"
+)
+
+// busTimeout bounds connecting from a command beside the service.
+const busTimeout = 15 * time.Second
+
+// busFlags say where the NATS server of the service is.
+type busFlags struct{ config, server string }
+
+func (f *busFlags) add(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVarP(&f.config, "config", "c", "", "connect to NATS as this configuration says; other secrets are not read")
+	cmd.PersistentFlags().StringVarP(&f.server, "server", "s", "", "NATS server URL (default: the configuration's)")
+}
+
+// bus is a connection to the service's NATS server.
+type bus struct {
+	conn  *nats.Conn
+	js    jetstream.JetStream
+	names events.Names
+	log   *slog.Logger
+}
+
+func (b bus) close() { b.conn.Close() }
+
+// connectBus connects within busTimeout. Warnings about the connection go to
+// stderr.
+func (c *cli) connectBus(ctx context.Context, flags busFlags) (bus, error) {
+	config, names := DefaultConfig(), events.DefaultNames()
+	if flags.config != "" {
+		var err error
+		if config, err = loadBusConfig(flags.config, c.getenv); err != nil {
+			return bus{}, err
+		}
+		names = provisionOptions(config).Names
+	}
+	url := config.NATS.URL
+	switch {
+	case flags.server != "":
+		url = flags.server
+	case url == "":
+		url = "nats://" + config.NATS.Embedded.Listen
+	}
+	log := slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	ctx, cancel := context.WithTimeout(ctx, busTimeout)
+	defer cancel()
+	conn, err := connect(ctx, config.NATS, url, log)
+	if err != nil {
+		return bus{}, err
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		conn.Close()
+		return bus{}, fmt.Errorf("jetstream: %w", err)
+	}
+	return bus{conn: conn, js: js, names: names, log: log}, nil
+}
+
+// loadBusConfig checks a whole configuration but reads no files other than
+// those that NATS needs: who looks at dead letters need not hold the
+// organizations' secrets.
+func loadBusConfig(path string, getenv func(string) string) (Config, error) {
+	data, err := readCapped(path, maxConfigBytes)
+	if err != nil {
+		return Config{}, &ConfigError{Faults: []Fault{{File: path, Text: "cannot be read: " + err.Error()}}}
+	}
+	faults := newFaults(path)
+	c := DefaultConfig()
+	decodeConfig(faults, data, &c)
+	c.check(faults)
+	c.Organizations, c.TLS.CAFiles = nil, nil
+	c.readFiles(faults, getenv)
+	return c, faults.err()
+}
+
+// explained says what a missing JetStream looks like from here.
+func explained(err error) error {
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
+		return fmt.Errorf("jetstream is not enabled on the nats server, or not for this account: %w", err)
+	}
+	return err
+}
