@@ -4,8 +4,9 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 GO       ?= go
 FUZZTIME ?= 30s
 COUNT    ?= 6
+SOAK     ?= 10m
 
-.PHONY: all build test race lint fmt fmt-check bench fuzz
+.PHONY: all build test race lint fmt fmt-check bench fuzz soak
 
 all: fmt-check lint test build
 
@@ -32,6 +33,11 @@ fmt-check:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) ./...
+
+# Three replicas under kills, restarts and faults for SOAK, and what it takes to
+# settle after it. SOAK_SEED=N repeats a plan, SOAK_LOGS=DIR keeps the logs.
+soak:
+	SOAK=$(SOAK) $(GO) test -run TestSoak -timeout 1h -count 1 -v ./cmd/consumer
 
 # Every fuzz target for FUZZTIME.
 fuzz:
