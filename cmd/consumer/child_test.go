@@ -86,6 +86,9 @@ func logFile(t *testing.T, name string) []io.Writer {
 	if dir == "" {
 		return nil
 	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	file, err := os.Create(filepath.Join(dir, name+".log"))
 	if err != nil {
 		t.Fatal(err)

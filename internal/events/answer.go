@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,15 +67,24 @@ func (c *Consumer) tell(ctx context.Context, d *delivery, w worked, a Answer) er
 		return err
 	}
 	id := resultID(in)
-	if !p.entry.told(id) {
-		if err := c.publisher.result(ctx, in); err != nil {
-			return err
-		}
+	var told error
+	switch {
+	case p.entry.late(a):
+		id = ""
+	case !p.entry.told(id):
+		told = c.publisher.result(ctx, in)
 	}
-	return c.opts.Ledger.write(ctx, p, func(e *Entry) error {
+	if told != nil && !errors.As(told, new(*unpublishable)) {
+		return told
+	}
+	if told != nil {
+		id = ""
+	}
+	err = c.opts.Ledger.write(ctx, p, func(e *Entry) error {
 		e.record(a, id, d.tries, time.Now())
 		return nil
 	})
+	return cmp.Or(err, told)
 }
 
 // note keeps in the ledger how far a build is that is tried again.
@@ -83,12 +93,12 @@ func (c *Consumer) note(ctx context.Context, d *delivery, a Answer) error {
 	if !c.kept(r) || pipeline.ReasonOf(r.Err) == pipeline.ReasonInProgress {
 		return nil // the entry is that of the event which is in work
 	}
-	if r.Trigger.Kind == pipeline.BuildAnnounced && r.Archive.Name == "" {
-		return nil // most builds are none of ours, and this may yet turn out to be one of them
-	}
-	p, err := c.opts.Ledger.open(ctx, a.Result.Organization, a.Result.NVR)
+	p, err := c.opts.Ledger.open(ctx, r.Organization, r.NVR)
 	if err != nil {
 		return err
+	}
+	if p.revision == 0 && r.Trigger.Kind == pipeline.BuildAnnounced && r.Archive.Name == "" {
+		return nil // most builds are none of ours, and this may yet turn out to be one of them
 	}
 	return c.opts.Ledger.write(ctx, p, func(e *Entry) error {
 		e.record(a, "", d.tries, time.Now())

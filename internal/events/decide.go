@@ -9,46 +9,63 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
+const (
+	// gateLag is how long the gate may say no although its decision was yes: it
+	// is more than one process, and answers out of caches.
+	gateLag = time.Minute
+	// noteLag is how long after a yes a build may come to be noted as waiting
+	// or refused: the gate was asked before, and answers within a minute or so.
+	noteLag = 90 * time.Second
+)
+
 // decide runs the builds that a changed decision t may let through: those that
 // wait for the gate, and when it says yes also those that the gate has refused.
 // Each runs for the event that once asked for it, whose answer is still due.
-func (c *Consumer) decide(ctx context.Context, t pipeline.Trigger, tries uint64) []pipeline.Result {
+func (c *Consumer) decide(ctx context.Context, t pipeline.Trigger, d *delivery) []pipeline.Result {
 	entries, err := c.opts.Ledger.Find(ctx, t.NVR.String())
 	if err != nil {
 		return []pipeline.Result{{Trigger: t, NVR: t.NVR, Err: unavailable(err)}}
 	}
-	// A build that waits has a message of its own, which goes on waiting; one
-	// that was refused has only this one.
-	carried := tries == 1
 	var run []Cause
 	var results []pipeline.Result
 	for _, e := range entries {
 		for _, cause := range e.helped(t.SaysSatisfied) {
-			carried = carried && e.State == StateWaiting
 			if !cause.Request && slices.ContainsFunc(run, cause.same) {
 				continue // an announcement runs for all its organizations
 			}
 			run = append(run, cause)
-			results = append(results, c.rerun(ctx, cause, e)...)
+			for _, r := range c.rerun(ctx, cause, e) {
+				r.Err = afterDecision(r.Err, t, cause, d.tries)
+				results = append(results, r)
+			}
 		}
 	}
 	if len(results) == 0 {
-		return []pipeline.Result{{Trigger: t, NVR: t.NVR, Err: nothingWaits(t, tries)}}
-	}
-	for i, r := range results {
-		if carried && pipeline.ClassOf(r.Err) == pipeline.Waiting {
-			results[i].Err = pipeline.Ignore(pipeline.ReasonGateWaiting, r.Err)
-		}
+		return []pipeline.Result{{Trigger: t, NVR: t.NVR, Err: nothingWaits(t, d.age(time.Now()))}}
 	}
 	return results
 }
 
-// nothingWaits ignores a decision that helps nobody. A yes is looked at twice:
-// it may have come between the gate's no to a build and the ledger's note of it.
-func nothingWaits(t pipeline.Trigger, tries uint64) error {
+// afterDecision is what an error means in the run for a decision. A build that
+// waits has a message of its own, which goes on waiting; one whose message is
+// settled has only this one. A no that follows a yes may be an old one.
+func afterDecision(err error, t pipeline.Trigger, cause Cause, tries uint64) error {
+	switch {
+	case pipeline.ClassOf(err) == pipeline.Waiting && !cause.Settled && tries == 1:
+		return pipeline.Ignore(pipeline.ReasonGateWaiting, err)
+	case t.SaysSatisfied && pipeline.ReasonOf(err) == pipeline.ReasonGateUnsatisfied:
+		return pipeline.Doubtful(pipeline.ReasonGateUnsatisfied, gateLag, err)
+	}
+	return err
+}
+
+// nothingWaits ignores a decision that helps nobody. A yes is looked at again
+// for a while, each time after twice as long: it may have come between the
+// gate's no to a build and the ledger's note of it.
+func nothingWaits(t pipeline.Trigger, age time.Duration) error {
 	err := errors.New("no build waits for this decision")
-	if t.SaysSatisfied && tries == 1 {
-		return pipeline.RetryAfter(pipeline.ReasonNothingWaits, time.Second, err)
+	if t.SaysSatisfied && age < noteLag {
+		return pipeline.RetryAfter(pipeline.ReasonNothingWaits, max(age, time.Second), err)
 	}
 	return pipeline.Ignore(pipeline.ReasonNothingWaits, err)
 }

@@ -120,9 +120,9 @@ func TestDecisionsThatConcernNobody(t *testing.T) {
 	s := b.run(p.gated(b))
 	b.announce(nvr(1))
 	b.becomes("myorg:published")
-	b.decide(nvr(2), true)         // of a build that nobody knows
-	b.decide(nvr(1), true)         // of one that does not wait
-	b.decide("kernel-6.1-1", true) // of no operator
+	b.decide(nvr(2), false)         // of a build that nobody knows
+	b.decide(nvr(1), false)         // of one that does not wait
+	b.decide("kernel-6.1-1", false) // of no operator
 	b.decision("other", `{"subject_type":"koji_build","subject_identifier":"`+nvr(1)+`","decision_context":"x","policies_satisfied":true}`)
 	b.decided()
 	s.finish()
@@ -153,36 +153,25 @@ func TestDecisionsThatCannotBeRead(t *testing.T) {
 // waits. The build is looked at again soon all the same.
 func TestADecisionDuringARun(t *testing.T) {
 	t.Parallel()
-	b, p := newBus(t), newPlant(t, "myorg")
-	p.says(nvr(1), missing)
-	o := p.gated(b)
-	asked, answer := make(chan struct{}), make(chan struct{})
-	var first atomic.Bool
-	line := o.Handler.(*pipeline.Pipeline)
-	line.Gate.Decider = deciderFunc(func(ctx context.Context, n pipeline.NVR) (pipeline.Decision, error) {
-		d, err := p.Decide(ctx, n)
-		if first.CompareAndSwap(false, true) {
-			close(asked)
-			<-answer
-		}
-		return d, err
-	})
-	s := b.run(o)
-	b.announce(nvr(1))
-	receive(t, "the gate is asked", asked)
-	p.says(nvr(1), passed)
-	b.decide(nvr(1), true)
-	b.decided()
-	close(answer)
-	took := b.becomes("myorg:waiting", "myorg:published")
-	t.Logf("published %s later", took.Round(100*time.Millisecond))
-	s.finish()
-}
-
-type deciderFunc func(context.Context, pipeline.NVR) (pipeline.Decision, error)
-
-func (f deciderFunc) Decide(ctx context.Context, n pipeline.NVR) (pipeline.Decision, error) {
-	return f(ctx, n)
+	for _, satisfied := range []bool{true, false} { // false: another requirement is left, for a moment
+		t.Run(fmt.Sprint(satisfied), func(t *testing.T) {
+			t.Parallel()
+			b, p := newBus(t), newPlant(t, "myorg")
+			p.says(nvr(1), missing)
+			o := p.gated(b)
+			asked, answer := p.holdAnswer(o, 1)
+			s := b.run(o)
+			b.announce(nvr(1))
+			receive(t, "the gate is asked", asked)
+			p.says(nvr(1), passed)
+			b.decide(nvr(1), satisfied)
+			eventually(t, "nobody is found", func() bool { return s.metric("omps_deliveries_total", "reason=nothing-waits") > 0 })
+			close(answer)
+			took := b.becomes("myorg:waiting", "myorg:published")
+			t.Logf("published %s later", took.Round(100*time.Millisecond))
+			s.finish()
+		})
+	}
 }
 
 // The message of a build that was rejected is settled: what is waived is carried

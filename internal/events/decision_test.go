@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/nats-io/nats.go"
@@ -206,5 +207,24 @@ func TestMalformedDecisions(t *testing.T) {
 	for _, subject := range []string{"koji.build.completed", "omps.request.push.myorg", "greenwave.decision.updated.x"} {
 		_, err := r.Trigger(subject, newTestEvent(TypeDecisionUpdated, []byte(decision())))
 		wantError(t, err, pipeline.Malformed, pipeline.ReasonUnknownType)
+	}
+}
+
+// A yes is looked at again for as long as a run may have asked the gate before
+// it, and not often: there are many that concern nobody.
+func TestNothingWaits(t *testing.T) {
+	t.Parallel()
+	yes, no := pipeline.Trigger{SaysSatisfied: true}, pipeline.Trigger{}
+	wantError(t, nothingWaits(no, 0), pipeline.Ignored, pipeline.ReasonNothingWaits)
+	var age time.Duration
+	looks := 1
+	for ; pipeline.ClassOf(nothingWaits(yes, age)) == pipeline.Transient && looks < 100; looks++ {
+		err := nothingWaits(yes, age)
+		wantError(t, err, pipeline.Transient, pipeline.ReasonNothingWaits)
+		age += Judge([]pipeline.Result{{Err: err}}, uint64(looks), age, DefaultPolicy(), 0).Delay
+	}
+	wantError(t, nothingWaits(yes, age), pipeline.Ignored, pipeline.ReasonNothingWaits)
+	if age < noteLag || looks < 3 || looks > 10 {
+		t.Errorf("%d looks in %s", looks, age)
 	}
 }

@@ -28,7 +28,7 @@ func (o ProvisionOptions) durableConfig(s stream) jetstream.ConsumerConfig {
 }
 
 // checkDurable lists what would lose, repeat or hold up messages.
-func (o ProvisionOptions) checkDurable(s stream, cfg jetstream.ConsumerConfig) []error {
+func (o ProvisionOptions) checkDurable(s stream, cfg jetstream.ConsumerConfig, maxPayload int64) []error {
 	var faults []error
 	fault := func(wrong bool, format string, v ...any) {
 		if wrong {
@@ -45,7 +45,8 @@ func (o ProvisionOptions) checkDurable(s stream, cfg jetstream.ConsumerConfig) [
 	fault(cfg.InactiveThreshold > 0, "is deleted after %s without us", cfg.InactiveThreshold)
 	fault(cfg.MaxRequestBatch > 0 && cfg.MaxRequestBatch < maxBatch, "max batch is %d, less than %d", cfg.MaxRequestBatch, maxBatch)
 	fault(cfg.MaxRequestExpires > 0 && cfg.MaxRequestExpires < pullWait, "max expires is %s, less than %s", cfg.MaxRequestExpires, pullWait)
-	fault(cfg.MaxRequestMaxBytes > 0 && cfg.MaxRequestMaxBytes < pullBytes, "max bytes is %d, less than %d", cfg.MaxRequestMaxBytes, pullBytes)
+	size := pullSize(maxPayload)
+	fault(cfg.MaxRequestMaxBytes > 0 && int64(cfg.MaxRequestMaxBytes) < size, "max bytes is %d, less than %d", cfg.MaxRequestMaxBytes, size)
 	fault(len(cfg.PriorityGroups) > 0, "has priority groups")
 	filters := cfg.FilterSubjects
 	if cfg.FilterSubject != "" {

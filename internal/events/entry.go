@@ -67,6 +67,10 @@ type Cause struct {
 	Repository string `json:"repository,omitempty"`
 	Version    string `json:"version,omitempty"`
 	Force      bool   `json:"force,omitempty"`
+
+	// Settled tells of a waiter that its message is: nothing but a decision
+	// looks at it again.
+	Settled bool `json:"settled,omitempty"`
 }
 
 func causeOf(t pipeline.Trigger) Cause {
@@ -110,11 +114,10 @@ const (
 	// maxTold bounds the ids that an entry remembers, in each list.
 	maxTold = 32
 	// maxWaiters bounds the events that wait for one build. Announcements of a
-	// build count as one; of more requests than this, the last ones are looked
-	// at again in their own time only.
+	// build count as one; of more requests than this, no decision runs the last
+	// ones: they are looked at again in their own time, while they wait.
 	maxWaiters = 16
-	// maxCause bounds one of them in bytes; a longer one is looked at again in
-	// its own time.
+	// maxCause bounds one of them in bytes; a longer one is as one too many.
 	maxCause = 4 << 10
 	// maxDigests bounds the digests of an entry: with all of its texts at their
 	// longest it takes half of what a message may have.
@@ -141,9 +144,14 @@ func (e *Entry) remember(id string, request bool) {
 	}
 }
 
+func (e *Entry) forget(id string) {
+	e.Told = slices.DeleteFunc(e.Told, func(told string) bool { return told == id })
+}
+
 // claimed tells whether another event's run has e in its hands.
 func (e *Entry) claimed(c Cause, now time.Time) bool {
-	return e.State == StatePublishing && e.Reason == "" && !e.Trigger.same(c.shown()) && now.Sub(e.Last) < claimTime
+	age := now.Sub(e.Last) // by two clocks
+	return e.State == StatePublishing && e.Reason == "" && !e.Trigger.same(c.shown()) && -claimTime < age && age < claimTime
 }
 
 // published tells whether e says that w is published.
@@ -157,10 +165,17 @@ func (e *Entry) done(w pipeline.Work) bool {
 	return e.published(w) && e.told(publishedID(w.Organization, w.NVR.String(), e.Checksum, e.Digests))
 }
 
+// aside tells whether t asks for another repository or version than those of
+// the publication that e tells of: whatever becomes of that, e keeps to its own.
+func (e *Entry) aside(t pipeline.Trigger) bool {
+	own := e.Trigger.Repository == "" && e.Trigger.Version == ""
+	return e.State == StatePublished && own && (t.Repository != "" || t.Version != "")
+}
+
 // begin notes that w is about to be pushed, unless it is published already:
 // then it stays so whatever becomes of this push.
 func (e *Entry) begin(w pipeline.Work, now time.Time) {
-	if e.published(w) {
+	if e.published(w) || e.aside(w.Trigger) {
 		return
 	}
 	e.touch(w.Organization, w.NVR, w.BuildID, now)
@@ -173,13 +188,14 @@ func (e *Entry) begin(w pipeline.Work, now time.Time) {
 func (e *Entry) record(a Answer, id string, tries uint64, now time.Time) {
 	r := a.Result
 	e.touch(r.Organization, r.NVR, r.BuildID, now)
+	e.wait(a)
 	if id != "" {
 		e.remember(id, r.Trigger.Kind == pipeline.PushRequested)
 	}
-	e.wait(a)
 	if e.stays(a) {
 		return
 	}
+	before := publishedID(e.Organization, e.NVR, e.Checksum, e.Digests)
 	e.Trigger, e.Tries, e.State = causeOf(r.Trigger).shown(), tries, stateOf(a.Outcome)
 	e.Reason, e.Message, e.Stage = "", "", ""
 	if r.Package != "" {
@@ -190,6 +206,9 @@ func (e *Entry) record(a Answer, id string, tries uint64, now time.Time) {
 	}
 	if r.Err == nil {
 		e.Digests = digestsOf(r.Publication)
+		if publishedID(e.Organization, e.NVR, e.Checksum, e.Digests) != before {
+			e.forget(before) // going back to those images is to be told again
+		}
 		return
 	}
 	e.Reason, e.Message, e.Stage = knownReason(r.Err), oneLine(r.Err, maxText), pipeline.StageOf(r.Err)
@@ -198,32 +217,46 @@ func (e *Entry) record(a Answer, id string, tries uint64, now time.Time) {
 // stays tells whether what e says of a publication outlives a. What is
 // published stays so, whatever becomes of a later try of the same thing.
 func (e *Entry) stays(a Answer) bool {
+	if e.aside(a.Result.Trigger) {
+		return true
+	}
 	checksum := a.Result.Archive.Checksum.String()
 	return e.State == StatePublished && a.Outcome != pipeline.OutcomePublished &&
 		(checksum == "" || checksum == e.Checksum && a.Result.Configuration == e.Configuration)
 }
 
+// late tells whether a is a no to an announcement that was told meanwhile, by
+// another run, that its build is published.
+func (e *Entry) late(a Answer) bool {
+	return a.Result.Trigger.Kind == pipeline.BuildAnnounced && e.stays(a) &&
+		e.told(publishedID(e.Organization, e.NVR, e.Checksum, e.Digests))
+}
+
 // wait keeps the list of those that a new decision may help: who waits for the
-// gate or was refused by it stays there until told something else.
+// gate or was refused by it stays there until told something else. Whose try is
+// to be repeated, or failed for another reason, stays too: the next one may be
+// that of a decision.
 func (e *Entry) wait(a Answer) {
-	if a.Outcome == outcomeRetried {
-		return // whoever waited may be carried by this very try
-	}
-	c := causeOf(a.Result.Trigger)
-	answered := func(w Cause) bool { return w.same(c) || !w.Request && !c.Request }
 	reason := pipeline.ReasonOf(a.Result.Err)
-	if reason != pipeline.ReasonGateWaiting && reason != pipeline.ReasonGateUnsatisfied {
-		e.Waiters = slices.DeleteFunc(e.Waiters, answered)
-		return
-	}
-	if !slices.ContainsFunc(e.Waiters, answered) && len(e.Waiters) < maxWaiters && c.size() < maxCause {
+	gated := reason == pipeline.ReasonGateWaiting || reason == pipeline.ReasonGateUnsatisfied
+	c := causeOf(a.Result.Trigger)
+	c.Settled = a.Outcome != pipeline.OutcomeWaiting
+	same := func(w Cause) bool { return w.same(c) || !w.Request && !c.Request }
+	at := slices.IndexFunc(e.Waiters, same)
+	switch {
+	case a.Outcome == outcomeRetried:
+	case at >= 0 && (gated && !e.late(a) || a.Outcome == pipeline.OutcomeFailed):
+		e.Waiters[at].Settled = c.Settled
+	case !gated, e.late(a):
+		e.Waiters = slices.DeleteFunc(e.Waiters, same)
+	case len(e.Waiters) < maxWaiters && c.size() < maxCause:
 		e.Waiters = append(e.Waiters, c)
 	}
 }
 
 // helped lists the events whose runs a new decision may let through, satisfied
 // by its own words or not. What is at its end only a yes can help; once the
-// build is published, those that are left are requests without an answer.
+// build is published, that is requests without an answer.
 func (e *Entry) helped(satisfied bool) []Cause {
 	final := e.State == StatePublished || e.State == StateRejected || e.State == StateFailed
 	if final && !satisfied {

@@ -186,7 +186,10 @@ func TestWaiters(t *testing.T) {
 		{"refused, waived, and quay is down", []step{refuse(w), retry(w)}, "a1", true, true},
 		{"published", []step{wait(announced("a1")), publish(announced("a2"))}, "", false, false},
 		{"rejected", []step{wait(w), {w, pipeline.OutcomeRejected, errBad}}, "", false, false},
-		{"failed", []step{wait(w), {w, pipeline.OutcomeFailed, errQuayDown}}, "", false, false},
+		{"failed", []step{wait(w), {w, pipeline.OutcomeFailed, errQuayDown}}, "a1", true, false},
+		{"refused, waived, and failed", []step{refuse(w), retry(w), {w, pipeline.OutcomeFailed, errQuayDown}}, "a1", true, false},
+		{"failed, and never at the gate", []step{{w, pipeline.OutcomeFailed, errQuayDown}}, "", false, false},
+		{"failed, redriven and published", []step{wait(w), {w, pipeline.OutcomeFailed, errQuayDown}, publish(w)}, "", false, false},
 		{"published for somebody else", []step{wait(w), refuse(requested("r1")), publish(w)}, "r1", true, false},
 		{"published, and a new gate", []step{publish(w), wait(requested("r1"))}, "r1", true, false},
 		{"answered too", []step{wait(w), wait(requested("r1")), publish(w), publish(requested("r1"))}, "", false, false},
@@ -265,6 +268,8 @@ func TestClaimed(t *testing.T) {
 	check("another event", other, now, true)
 	check("another event, within the minute", other, now.Add(claimTime-time.Second), true)
 	check("another event, after it", other, now.Add(claimTime+time.Second), false)
+	check("another event, by a clock that is behind", other, now.Add(time.Second-claimTime), true)
+	check("another event, by a clock of another day", other, now.Add(-24*time.Hour), false)
 	check("the same event", mine, now, false)
 	same := other
 	same.Trigger.ID = mine.Trigger.ID

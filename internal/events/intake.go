@@ -20,9 +20,7 @@ const (
 	// measured, 10 at a time reach a third of the rate of 500, 2,000 a
 	// twentieth more.
 	maxBatch = 500
-	// pullBytes bounds what one pull brings. It is more than two of the largest
-	// messages, whatever the server takes: one that does not fit would never
-	// come, nor anything behind it.
+	// pullBytes bounds what one pull brings; see pullSize.
 	pullBytes = 16 << 20
 
 	// pullWait ends a pull that is not served in full. It bounds how long a
@@ -145,11 +143,15 @@ func (in *intake) pull(ctx context.Context) (pause <-chan time.Time) {
 	}
 	n := min(max(in.c.opts.Workers-len(in.fresh.list)+2*in.others, 1), maxBatch)
 	in.others = 0
-	if err := in.puller.ask(n, max(pullBytes, 3*in.c.opts.Conn.MaxPayload())); err != nil {
+	if err := in.puller.ask(n, pullSize(in.c.opts.Conn.MaxPayload())); err != nil {
 		return in.failed(err)
 	}
 	return nil
 }
+
+// pullSize is more than two of the largest messages that a server takes: one
+// that does not fit would never come, nor anything behind it.
+func pullSize(maxPayload int64) int64 { return max(pullBytes, 3*maxPayload) }
 
 // read takes a message, or the server's word on the pull. pause is what it was.
 func (in *intake) read(ctx context.Context, msg *nats.Msg, pause <-chan time.Time) <-chan time.Time {

@@ -50,7 +50,7 @@ type plant struct {
 	gate    map[string]pipeline.Decision // by NVR; passed where there is none
 	asked   map[string]int               // decisions, by NVR
 	pushed  []push
-	content map[string]bool // organization/NVR
+	content map[string]string // digest, by organization/NVR
 
 	// onPush, when set, is called before a push is done, and may refuse it.
 	onPush func(ctx context.Context, p push) error
@@ -58,7 +58,7 @@ type plant struct {
 
 func newPlant(tb testing.TB, orgs ...string) *plant {
 	tb.Helper()
-	p := &plant{gate: map[string]pipeline.Decision{}, asked: map[string]int{}, content: map[string]bool{}}
+	p := &plant{gate: map[string]pipeline.Decision{}, asked: map[string]int{}, content: map[string]string{}}
 	for _, org := range orgs {
 		p.orgs = append(p.orgs, pipeline.Organization{
 			Name: org, Match: []string{"etcd-*"}, Target: pipeline.TargetOCI,
@@ -153,15 +153,16 @@ func (p *plant) Push(ctx context.Context, r pipeline.Release) (pipeline.Publicat
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	name := asked.organization + "/" + asked.nvr
-	there := p.content[name]
-	p.content[name] = true
-	digest := sha256.Sum256([]byte(name))
+	sum := sha256.Sum256([]byte(name + r.Organization.Fingerprint))
+	digest := hex.EncodeToString(sum[:])
+	there := p.content[name] == digest
+	p.content[name] = digest
 	b := r.Bundles[0]
 	return pipeline.Publication{
 		Repeated: there && !asked.force,
 		Bundles: []pipeline.PushedBundle{{
 			Version: b.Version, CSV: b.CSV, Repository: b.Repository, Tags: b.Tags, Channels: b.Channels,
-			Reference: "quay.io/" + b.Repository + "@sha256:" + hex.EncodeToString(digest[:]),
+			Reference: "quay.io/" + b.Repository + "@sha256:" + digest,
 		}},
 	}, nil
 }
@@ -268,11 +269,11 @@ func (b *bus) entry(organization, nvr string) events.Entry {
 	return events.Entry{}
 }
 
-// ledgerTakes bounds what the bucket of the ledger takes: 1 byte is nothing, so
-// that it can only be read, and -1 no bound.
-func (b *bus) ledgerTakes(size int32) {
+// takes bounds what a stream takes: 1 byte is nothing, so that it can only be
+// read, and -1 no bound.
+func (b *bus) takes(stream string, size int32) {
 	b.tb.Helper()
-	s, err := b.js.Stream(b.tb.Context(), "KV_"+events.DefaultNames().Ledger)
+	s, err := b.js.Stream(b.tb.Context(), stream)
 	if err != nil {
 		b.tb.Error(err)
 		return

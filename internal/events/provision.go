@@ -222,7 +222,7 @@ func (s *survey) durable(ctx context.Context, on stream, of *jetstream.StreamInf
 		return err
 	}
 	info := there.CachedInfo()
-	for _, fault := range s.o.checkDurable(on, info.Config) {
+	for _, fault := range s.o.checkDurable(on, info.Config, s.js.Conn().MaxPayload()) {
 		s.fault(name, fault)
 	}
 	s.warn(name, s.o.durableRisks(info, of, time.Now()))

@@ -28,7 +28,6 @@ type puller struct {
 	inbox  string // what the subjects of answers begin with, the dot included
 	serial uint64 // of the request
 	left   int    // messages that the request may still bring; 0: there is none
-	got    int    // messages that it brought
 	alive  *time.Timer
 }
 
@@ -67,7 +66,7 @@ func (p *puller) ask(n int, size int64) error {
 	if err := p.conn.PublishRequest(p.next, p.answers(), request); err != nil {
 		return err
 	}
-	p.left, p.got = n, 0
+	p.left = n
 	p.alive.Reset(2 * pullHeartbeat)
 	return nil
 }
@@ -94,7 +93,6 @@ func (p *puller) read(msg *nats.Msg) (m jetstream.Msg, ended bool, err error) {
 	if msg.Reply != "" {
 		if p.asking() {
 			p.left--
-			p.got++
 			p.alive.Reset(2 * pullHeartbeat)
 			ended = p.left == 0
 		}

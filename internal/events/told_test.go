@@ -205,7 +205,7 @@ func TestLedgerThatTakesNothing(t *testing.T) {
 	b, p := newBus(t), newPlant(t, "myorg", "other")
 	var once sync.Once
 	p.hook(func(context.Context, push) error {
-		once.Do(func() { b.ledgerTakes(1) })
+		once.Do(func() { b.takes("KV_omps-ledger", 1) })
 		return nil
 	})
 	o := p.service(b)
@@ -221,7 +221,7 @@ func TestLedgerThatTakesNothing(t *testing.T) {
 	if s.metric("omps_deliveries_total", "outcome=published") != 0 {
 		t.Error("settled")
 	}
-	b.ledgerTakes(-1)
+	b.takes("KV_omps-ledger", -1)
 	b.done()
 	s.finish()
 	got := b.outcomes()

@@ -57,10 +57,11 @@ const (
 	maxAfter = 15 * time.Minute
 	// spread is the part of a delay that jitter moves it by, either way.
 	spread = 0.2
-	// firstRecheck is when a build that has just begun to wait is looked at
-	// again: a decision that came between the gate's answer and the ledger's
-	// note of it found nobody waiting.
+	// firstRecheck is when a build that has just begun to wait, as far as tries
+	// tell, is looked at again: a decision that came between the gate's answer
+	// and the ledger's note of it found nobody waiting.
 	firstRecheck = 10 * time.Second
+	maxPutOff    = 5 * time.Minute
 )
 
 var errNoResult = errors.New("the run gave no result")
@@ -144,9 +145,9 @@ func (p Policy) maxTries(age time.Duration) uint64 {
 	return p.MaxTries + uint64(max(rechecks, 0))
 }
 
-// putOff is for how long a later try is given back for when there are too many
-// of them.
-func (p Policy) putOff() time.Duration { return max(p.Recheck/2, 1) }
+// putOff is for how long a later try is given back when there are too many of
+// them.
+func (p Policy) putOff() time.Duration { return max(min(p.Recheck/2, maxPutOff), 1) }
 
 func (p Policy) outcome(err error, tries uint64, age time.Duration) pipeline.Outcome {
 	if err == nil {
@@ -165,6 +166,9 @@ func (p Policy) outcome(err error, tries uint64, age time.Duration) pipeline.Out
 			return pipeline.OutcomeFailed
 		}
 		return pipeline.OutcomeWaiting
+	}
+	if pipeline.ReasonOf(err) == pipeline.ReasonInProgress && pipeline.ClassOf(err) == pipeline.Transient {
+		return outcomeRetried // it is the other event's to fail, and its claim ends by itself
 	}
 	if doubt, ok := pipeline.DoubtOf(err); ok && age >= doubt && tries >= fairTries {
 		return pipeline.OutcomeRejected
@@ -226,7 +230,7 @@ func (p Policy) delay(err error, tries uint64, age time.Duration, jitter float64
 		// Never earlier than asked for.
 		d = max(min(after, maxAfter), p.Delays[0])
 		jitter = max(jitter, -jitter)
-	case pipeline.ClassOf(err) == pipeline.Waiting && tries <= 1:
+	case pipeline.ClassOf(err) == pipeline.Waiting && tries <= fairTries:
 		d = min(p.Recheck, firstRecheck)
 	case pipeline.ClassOf(err) == pipeline.Waiting:
 		d = p.Recheck

@@ -45,13 +45,9 @@ func (c *Consumer) worker(ctx, work context.Context, again <-chan *delivery) {
 	}
 }
 
-// next waits for a delivery; what nobody has tried yet goes first.
+// next waits for a delivery. Where there are both, first and later tries take
+// turns, by chance.
 func (c *Consumer) next(again <-chan *delivery) (d *delivery, open bool) {
-	select {
-	case d, open = <-c.fresh:
-		return d, open
-	default:
-	}
 	select {
 	case d, open = <-c.fresh:
 	case d, open = <-again:
@@ -109,7 +105,7 @@ func (c *Consumer) work(ctx context.Context, d *delivery) (w worked) {
 	case err != nil:
 		w.results = c.concerned(w.trigger, err)
 	case w.trigger.Kind == pipeline.DecisionUpdated:
-		w.results = c.decide(ctx, w.trigger, d.tries)
+		w.results = c.decide(ctx, w.trigger, d)
 	default:
 		w.results = c.run(ctx, w.trigger)
 	}
