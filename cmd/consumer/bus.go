@@ -22,7 +22,7 @@ type busFlags struct{ config, server string }
 
 func (f *busFlags) add(cmd *cobra.Command) {
 	cmd.PersistentFlags().StringVarP(&f.config, "config", "c", "", "connect to NATS as this configuration says; other secrets are not read")
-	cmd.PersistentFlags().StringVarP(&f.server, "server", "s", "", "NATS server URL (default: the configuration's)")
+	cmd.PersistentFlags().StringVarP(&f.server, "server", "s", "", "NATS server URL (default: the configuration's, without one nats://127.0.0.1:4222)")
 }
 
 // bus is a connection to the service's NATS server.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
 // listedLetters is how many dead letters ls shows unless told otherwise.
@@ -47,6 +49,9 @@ func (f *letterFilter) check() error {
 	}
 	if f.Limit < 0 {
 		return usagef("--limit is below 0")
+	}
+	if f.Reason != "" && !slices.Contains(pipeline.Reasons(), pipeline.Reason(f.Reason)) {
+		return usagef("--reason: there is no reason %q", f.Reason)
 	}
 	return nil
 }
@@ -107,6 +112,9 @@ func (c *cli) listLetters(ctx context.Context, letters *events.DeadLetters, q ev
 	}
 	if err := table.flush(); err != nil {
 		return err
+	}
+	if count == 0 && !asJSON {
+		fmt.Fprintln(c.stderr, "no dead letters")
 	}
 	if rest > 0 {
 		fmt.Fprintf(c.stderr, "there are more: --from %d\n", rest)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Exit codes.
@@ -34,6 +36,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return exitDone
 	}
 	fmt.Fprintln(stderr, "consumer:", err)
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) {
+		fmt.Fprintln(stderr, "consumer: the service makes it when it starts; `consumer check --online` says what else is missing")
+	}
 	var wrong *usageError
 	var config *ConfigError
 	if !cli.started || errors.As(err, &wrong) || errors.As(err, &config) {

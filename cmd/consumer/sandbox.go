@@ -145,8 +145,8 @@ func (c *cli) explainSandbox(w *sandbox.World, at endpoints) {
 The sandbox is up. Result events are on stdout; Ctrl-C ends it.
 
   NATS       %[1]s
-  Koji hub   %[2]s
-  Greenwave  %[3]s
+  Koji hub   %[2]s, files at %[13]s
+  Greenwave  %[3]s, for context omps_push and product version cvp
   registry   %[4]s, plain HTTP; images lie in %[4]s/%[5]s/…
   metrics    %[6]s/metrics
 
@@ -161,7 +161,7 @@ test), %[12]s (no operator in it). Watch the results elsewhere:
 
 `, at.NATS, w.HubURL(), w.GreenwaveURL(), w.RegistryHost(), sandboxOrganization, at.Ops,
 		events.SubjectBuildCompleted, events.TypeBuildCompleted, sandbox.UpdateNVR,
-		sandbox.RejectedNVR, sandbox.WaitingNVR, sandbox.PlainNVR)
+		sandbox.RejectedNVR, sandbox.WaitingNVR, sandbox.PlainNVR, w.FilesURL())
 }
 
 // showResults announces the sample build and prints result events until ctx

@@ -206,9 +206,13 @@ func (e *Entry) record(a Answer, id string, tries uint64, now time.Time) {
 	}
 	if r.Err == nil {
 		e.Digests = digestsOf(r.Publication)
-		if publishedID(e.Organization, e.NVR, e.Checksum, e.Digests) != before {
-			e.forget(before) // going back to those images is to be told again
-		}
+	}
+	// Whoever is told of other images, or of none, is to be told again of these.
+	other := publishedID(e.Organization, e.NVR, e.Checksum, e.Digests) != before
+	if r.Err == nil && other || a.Outcome == pipeline.OutcomeRejected || a.Outcome == pipeline.OutcomeFailed {
+		e.forget(before)
+	}
+	if r.Err == nil {
 		return
 	}
 	e.Reason, e.Message, e.Stage = knownReason(r.Err), oneLine(r.Err, maxText), pipeline.StageOf(r.Err)

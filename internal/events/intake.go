@@ -143,10 +143,19 @@ func (in *intake) pull(ctx context.Context) (pause <-chan time.Time) {
 	}
 	n := min(max(in.c.opts.Workers-len(in.fresh.list)+2*in.others, 1), maxBatch)
 	in.others = 0
-	if err := in.puller.ask(n, pullSize(in.c.opts.Conn.MaxPayload())); err != nil {
+	if err := in.puller.ask(n, pullSize(in.c.opts.Conn.MaxPayload()), in.heartbeat()); err != nil {
 		return in.failed(err)
 	}
 	return nil
+}
+
+// heartbeat is how often the server is to say that it has our request: soon,
+// after one that failed, since that is what makes us ready again.
+func (in *intake) heartbeat() time.Duration {
+	if in.failures > 0 {
+		return pullHeartbeat / 4
+	}
+	return pullHeartbeat
 }
 
 // pullSize is more than two of the largest messages that a server takes: one
@@ -162,6 +171,8 @@ func (in *intake) read(ctx context.Context, msg *nats.Msg, pause <-chan time.Tim
 	switch {
 	case err != nil:
 		return in.failed(err)
+	case m == nil && !ended && msg.Subject == in.puller.answers(): // a heartbeat: the server has our request
+		in.healthy()
 	case ended:
 		in.healthy()
 		if in.watch.ended(ctx, time.Now()) {
@@ -185,7 +196,11 @@ func (in *intake) failed(err error) <-chan time.Time {
 	in.puller.giveUp()
 	in.failures++
 	in.health.set(fmt.Errorf("pull from %s: %w", in.stream, err))
-	in.c.log.Warn("pull failed", "stream", in.stream, "attempt", in.failures, "err", err)
+	level := slog.LevelWarn
+	if in.failures > 1 && !in.c.opts.Conn.IsConnected() {
+		level = slog.LevelDebug // said once; the rest is the connection's to say
+	}
+	in.c.log.Log(context.Background(), level, "pull failed", "stream", in.stream, "attempt", in.failures, "err", err)
 	in.bound = false
 	return time.After(backoff(in.failures, lastPullRetry))
 }

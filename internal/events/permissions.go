@@ -48,7 +48,7 @@ const probed = "preflight"
 
 // rights are those that the service needs whatever is on the server.
 func (n Names) rights() []right {
-	harmless := apiPrefix + "STREAM.INFO." + n.Results // a request that nobody waits for
+	harmless := n.ackSubject(n.Koji) // what is no acknowledgement is dropped there
 	all := []right{
 		{
 			subject: SubjectResult + strings.Repeat("."+probed, 3), grant: SubjectResult + ".>", traced: harmless,
@@ -67,7 +67,7 @@ func (n Names) rights() []right {
 		durable := s.name + "." + n.Durable
 		all = append(all, s.bindRight(n),
 			right{subject: apiPrefix + "CONSUMER.MSG.NEXT." + durable, purpose: "to pull messages"},
-			right{subject: "$JS.ACK." + durable + ".0.0.0.0.0", grant: "$JS.ACK." + durable + ".>", purpose: "to settle messages"},
+			right{subject: n.ackSubject(s.name), grant: "$JS.ACK." + durable + ".>", purpose: "to settle messages"},
 			// By ADR-15 with the domain and a hash of the account.
 			right{
 				subject: "$JS.ACK._." + probed + "." + durable + ".0.0.0.0.0", grant: "$JS.ACK.*.*." + durable + ".>", later: true,
@@ -78,6 +78,11 @@ func (n Names) rights() []right {
 		all = append(all, s.lookRight(), right{subject: bucketSubject + s.bucket + "." + probed, grant: s.subjects, purpose: "to write to " + s.String()})
 	}
 	return all
+}
+
+// ackSubject is one that messages of our durable are acknowledged on.
+func (n Names) ackSubject(stream string) string {
+	return "$JS.ACK." + stream + "." + n.Durable + ".0.0.0.0.0"
 }
 
 func (s stream) lookRight() right {
@@ -237,6 +242,9 @@ func (r *rights) use(one right) (end func(), err error) {
 		return func() { _ = sub.Unsubscribe() }, nil
 	}
 	msg := &nats.Msg{Subject: one.subject, Header: nats.Header{jetstream.ExpectedStreamHeader: {noStream}}, Data: []byte(probed)}
+	if strings.HasPrefix(one.subject, apiPrefix) {
+		msg.Data = []byte("{}") // a server notes in its log what it cannot read
+	}
 	if one.traced != "" {
 		if !traces(r.nc.ConnectedServerVersion()) {
 			return func() {}, nil

@@ -62,9 +62,12 @@ func Preflight(ctx context.Context, nc *nats.Conn, o PreflightOptions) (Report, 
 	if err != nil {
 		return Report{}, fmt.Errorf("preflight: %w", err)
 	}
-	s := survey{js: js, o: o.Provision, look: o.Look, rights: tryRights(nc)}
-	s.clustered = !o.Embedded && nc.ConnectedClusterName() != ""
-	defer s.rights.close()
+	s := survey{js: js, o: o.Provision, look: o.Look}
+	if !o.Embedded { // which asks nobody for permission
+		s.rights = tryRights(nc)
+		defer s.rights.close()
+		s.clustered = nc.ConnectedClusterName() != ""
+	}
 	err = s.preflight(ctx, nc, o.Embedded)
 	if err != nil && len(s.faults) == 0 {
 		return s.report, fmt.Errorf("preflight: %w", err)

@@ -35,7 +35,7 @@ func TestPreflightSaysWhatItCannotKnow(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)
 	report, _, err := b.preflight(events.PreflightOptions{Provision: provisioned()})
-	if err != nil || len(report.Warnings) > 0 || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "sync_interval is not known") {
+	if err != nil || len(report.Warnings) > 0 || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "sync_interval cannot be read") {
 		t.Errorf("report %q, %v", report, err)
 	}
 }

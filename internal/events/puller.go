@@ -29,6 +29,8 @@ type puller struct {
 	serial uint64 // of the request
 	left   int    // messages that the request may still bring; 0: there is none
 	alive  *time.Timer
+
+	heartbeat time.Duration // of the request
 }
 
 // pullBuffer is room for what can come before it is read: requests are made
@@ -53,11 +55,11 @@ func newPuller(conn *nats.Conn, stream, durable string) (*puller, error) {
 func (p *puller) asking() bool { return p.left > 0 }
 
 // ask requests up to n messages of up to size bytes together. The server ends
-// the request after pullWait.
-func (p *puller) ask(n int, size int64) error {
+// the request after pullWait, and sends a heartbeat when it has been quiet.
+func (p *puller) ask(n int, size int64, heartbeat time.Duration) error {
 	request, err := json.Marshal(map[string]int64{
 		"batch": int64(n), "max_bytes": size,
-		"expires": int64(pullWait), "idle_heartbeat": int64(pullHeartbeat),
+		"expires": int64(pullWait), "idle_heartbeat": int64(heartbeat),
 	})
 	if err != nil {
 		return err
@@ -66,8 +68,8 @@ func (p *puller) ask(n int, size int64) error {
 	if err := p.conn.PublishRequest(p.next, p.answers(), request); err != nil {
 		return err
 	}
-	p.left = n
-	p.alive.Reset(2 * pullHeartbeat)
+	p.left, p.heartbeat = n, heartbeat
+	p.alive.Reset(2 * heartbeat)
 	return nil
 }
 
@@ -93,7 +95,7 @@ func (p *puller) read(msg *nats.Msg) (m jetstream.Msg, ended bool, err error) {
 	if msg.Reply != "" {
 		if p.asking() {
 			p.left--
-			p.alive.Reset(2 * pullHeartbeat)
+			p.alive.Reset(2 * p.heartbeat)
 			ended = p.left == 0
 		}
 		return pulled{msg, p.conn}, ended, nil
@@ -101,7 +103,7 @@ func (p *puller) read(msg *nats.Msg) (m jetstream.Msg, ended bool, err error) {
 	if msg.Subject != p.answers() || !p.asking() {
 		return nil, false, nil // about a request that was given up
 	}
-	p.alive.Reset(2 * pullHeartbeat)
+	p.alive.Reset(2 * p.heartbeat)
 	if ended, err = readStatus(msg.Header); ended {
 		p.left = 0
 	}

@@ -62,7 +62,7 @@ func (s *survey) servers(ctx context.Context, nc *nats.Conn) error {
 		}
 	}
 	if !known {
-		s.report.Notes = append(s.report.Notes, "the server's sync_interval is not known; set `sync_interval: always`")
+		s.report.Notes = append(s.report.Notes, "the server's sync_interval cannot be read by this account: make sure that it is `always`")
 	}
 	return nil
 }

@@ -173,7 +173,10 @@ func (p Policy) outcome(err error, tries uint64, age time.Duration) pipeline.Out
 	if doubt, ok := pipeline.DoubtOf(err); ok && age >= doubt && tries >= fairTries {
 		return pipeline.OutcomeRejected
 	}
-	if spent {
+	switch {
+	case spent && pipeline.ReasonOf(err) == pipeline.ReasonNothingWaits:
+		return pipeline.OutcomeIgnored // nothing that was asked for has failed
+	case spent:
 		return pipeline.OutcomeFailed
 	}
 	return outcomeRetried

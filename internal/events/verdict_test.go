@@ -75,6 +75,9 @@ func TestJudgeEveryClass(t *testing.T) {
 			if tt.outcome == pipeline.OutcomeFailed && tt.class == pipeline.Transient && reason == pipeline.ReasonInProgress {
 				continue // see TestJudgeLeavesFailingToOthers
 			}
+			if tt.outcome == pipeline.OutcomeFailed && tt.class == pipeline.Transient && reason == pipeline.ReasonNothingWaits {
+				continue // see TestJudgeLetsADecisionGo
+			}
 			t.Run(fmt.Sprint(tt.class, uint8(tt.class), tt.tries, tt.age, reason), func(t *testing.T) {
 				err := fmt.Errorf("wrapped: %w", foreignError{tt.class, reason})
 				v := Judge([]pipeline.Result{{Err: err}}, tt.tries, tt.age, p, 0)
@@ -111,6 +114,24 @@ func TestJudgeLeavesFailingToOthers(t *testing.T) {
 			if v.Action != ActionNak || v.Outcome != outcomeRetried || v.Delay != retryInProgress || len(v.Answers) != 0 || v.DeadLetter {
 				t.Errorf("try %d at %s: %+v", tries, age, v)
 			}
+		}
+	}
+}
+
+// A decision that helps nobody has failed nobody, however often it was tried.
+func TestJudgeLetsADecisionGo(t *testing.T) {
+	t.Parallel()
+	err := pipeline.RetryAfter(pipeline.ReasonNothingWaits, time.Second, errTest)
+	if v := Judge([]pipeline.Result{{Err: err}}, 1, time.Second, DefaultPolicy(), 0); v.Action != ActionNak || v.Delay != time.Second {
+		t.Errorf("at first: %+v", v)
+	}
+	for _, spent := range []struct {
+		tries uint64
+		age   time.Duration
+	}{{500, time.Minute}, {3, 25 * time.Hour}} {
+		v := Judge([]pipeline.Result{{Err: err}}, spent.tries, spent.age, DefaultPolicy(), 0)
+		if v.Action != ActionAck || v.Outcome != pipeline.OutcomeIgnored || len(v.Answers) != 0 || v.DeadLetter {
+			t.Errorf("try %d at %s: %+v", spent.tries, spent.age, v)
 		}
 	}
 }

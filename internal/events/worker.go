@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,27 +113,40 @@ func (c *Consumer) work(ctx context.Context, d *delivery) (w worked) {
 	return w
 }
 
-// exhausted tells why a delivery is not even worked on, or nil. One that the
-// ledger knows to be waiting, or to have come as far as the push, has come to
-// an end before: it is looked at once more, however long nobody could.
+// exhausted tells why a delivery is not even worked on, or nil. What is too old
+// is looked at once more when the ledger knows it to be waiting, or to have come
+// as far as the push: it has come to an end before, however long nobody could
+// look. And nobody fails for a build that is, or was, in another event's hands.
 func (c *Consumer) exhausted(ctx context.Context, d *delivery, t pipeline.Trigger) error {
-	err := c.opts.Policy.exhausted(d.tries, d.age(time.Now()))
-	if err == nil || pipeline.ReasonOf(err) != pipeline.ReasonDeadline {
-		return err
+	now := time.Now()
+	err := c.opts.Policy.exhausted(d.tries, d.age(now))
+	if err == nil {
+		return nil
 	}
 	entries, findErr := c.opts.Ledger.Find(ctx, t.NVR.String())
 	if findErr != nil {
 		return unavailable(findErr)
 	}
+	old := pipeline.ReasonOf(err) == pipeline.ReasonDeadline
+	cause := causeOf(t)
 	for _, e := range entries {
-		if e.State == StateWaiting || e.State == StatePublishing {
+		unfinished := e.State == StateWaiting || e.State == StatePublishing
+		another := e.State == StatePublished && !e.Trigger.same(cause.shown())
+		if old && unfinished || another || e.claimed(cause, now) {
 			return nil
 		}
 	}
 	return err
 }
 
-func (c *Consumer) run(ctx context.Context, t pipeline.Trigger) []pipeline.Result {
+// run runs a build, and turns a panic into a result that says whose it was.
+func (c *Consumer) run(ctx context.Context, t pipeline.Trigger) (results []pipeline.Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.logPanic(p, "event_id", t.ID)
+			results = c.concerned(t, errPanic)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, c.opts.BuildTimeout)
 	defer cancel()
 	return c.opts.Handler.Run(ctx, t)
@@ -222,11 +236,15 @@ func (c *Consumer) logPanic(value any, more ...any) {
 // report writes the one line of a delivery.
 func (c *Consumer) report(ctx context.Context, d *delivery, w worked, v Verdict) {
 	level, text := slog.LevelInfo, "settled"
-	if v.Action == ActionNak {
+	switch {
+	case v.Reason == pipeline.ReasonNothingWaits: // most decisions are about builds of others
+		level = slog.LevelDebug
+	case v.Outcome == pipeline.OutcomeWaiting && d.tries > 1: // said before
+		level, text = slog.LevelDebug, "still waiting"
+	case v.Outcome == pipeline.OutcomeWaiting:
+		text = "waiting"
+	case v.Action == ActionNak:
 		level, text = slog.LevelWarn, "to be tried again"
-	}
-	if v.Reason == pipeline.ReasonNothingWaits {
-		level = slog.LevelDebug // most decisions are about builds of others
 	}
 	if !c.log.Enabled(ctx, level) {
 		return
@@ -253,6 +271,9 @@ func (c *Consumer) report(ctx context.Context, d *delivery, w worked, v Verdict)
 			attrs = append(attrs, slog.String(name, value))
 		}
 	}
+	if v.Outcome == pipeline.OutcomePublished && repeated(w.results) {
+		attrs = append(attrs, slog.Bool("repeated", true))
+	}
 	some("nvr", nvr.String())
 	if id != 0 {
 		attrs = append(attrs, slog.Int64("build_id", id))
@@ -271,6 +292,11 @@ func (c *Consumer) report(ctx context.Context, d *delivery, w worked, v Verdict)
 		attrs = append(attrs, slog.Duration("delay", v.Delay))
 	}
 	c.log.LogAttrs(ctx, level, text, attrs...)
+}
+
+// repeated tells whether nothing had to be pushed for any of the results.
+func repeated(results []pipeline.Result) bool {
+	return !slices.ContainsFunc(results, func(r pipeline.Result) bool { return !r.Known && !r.Publication.Repeated })
 }
 
 // jitter is even in [-1, 1).
