@@ -158,7 +158,7 @@ func TestPreflightIsOneMessage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(lines) != 2 || lines[0].Level != "INFO" || !strings.Contains(lines[0].Msg, "sync_interval is not known") ||
+	if len(lines) != 2 || lines[0].Level != "INFO" || !strings.Contains(lines[0].Msg, "sync_interval cannot be read") ||
 		lines[1].Level != "WARN" || len(lines[1].Warnings) != 2 {
 		t.Fatalf("log is %s", log.String())
 	}
@@ -175,7 +175,7 @@ func TestCheckOnlinePrintsWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, errs := command(t, "check", "--online", "-c", writeConfig(t, bus.URL, ""))
-	for _, want := range []string{"\nnats: ok\n", "\nnats: warning: stream KOJI: is kept in memory", "\nnats: the server's sync_interval is not known"} {
+	for _, want := range []string{"\nnats: ok\n", "\nnats: warning: stream KOJI: is kept in memory", "\nnats: the server's sync_interval cannot be read"} {
 		if !strings.Contains("\n"+errs, want) {
 			t.Errorf("no %q in %s", want, errs)
 		}

@@ -13,9 +13,9 @@ const (
 	// gateLag is how long the gate may say no although its decision was yes: it
 	// is more than one process, and answers out of caches.
 	gateLag = time.Minute
-	// noteLag is how long after a yes a build may come to be noted as waiting
-	// or refused: the gate was asked before, and answers within a minute or so.
-	noteLag = 90 * time.Second
+	// noteLag is how long after a yes a build may come to be noted as refused:
+	// the gate was asked before.
+	noteLag = 30 * time.Second
 )
 
 // decide runs the builds that a changed decision t may let through: those that
@@ -40,10 +40,27 @@ func (c *Consumer) decide(ctx context.Context, t pipeline.Trigger, d *delivery) 
 			}
 		}
 	}
-	if len(results) == 0 {
-		return []pipeline.Result{{Trigger: t, NVR: t.NVR, Err: nothingWaits(t, d.age(time.Now()))}}
+	if len(results) > 0 {
+		return results
 	}
-	return results
+	age := d.age(time.Now())
+	if !c.mayBeInWork(t.NVR, entries) {
+		age = noteLag
+	}
+	return []pipeline.Result{{Trigger: t, NVR: t.NVR, Err: nothingWaits(t, age)}}
+}
+
+// mayBeInWork tells whether some organization wants a build, and the ledger has
+// no end of it: it may be before the gate at this moment.
+func (c *Consumer) mayBeInWork(nvr pipeline.NVR, entries []Entry) bool {
+	orgs, err := c.opts.Lookup.Concerns(pipeline.Claim{Package: nvr.Name, State: pipeline.StateUnknown})
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(orgs, func(org pipeline.Organization) bool {
+		at := slices.IndexFunc(entries, func(e Entry) bool { return e.Organization == org.Name })
+		return at < 0 || entries[at].State == StatePublishing
+	})
 }
 
 // afterDecision is what an error means in the run for a decision. A build that
