@@ -118,16 +118,23 @@ func (c *Consumer) untold(ctx context.Context, d *delivery, err error) Verdict {
 	return c.postponed(d, err)
 }
 
+// restoreTimeout bounds making something again: a server that shuts down looks
+// like one that has lost it, and then answers no more.
+const restoreTimeout = 3 * time.Second
+
 // restore notes that err keeps something from being stored, and makes again what
-// was lost.
+// was lost, unless another worker is at it.
 func (c *Consumer) restore(ctx context.Context, err error) {
 	c.telling.set(err)
 	// Of a bucket that is gone, reading a key says no more than that nobody answers.
 	gone := errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrBucketNotFound) ||
 		errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders)
-	if gone && c.opts.Provision.Manage {
+	if gone && c.opts.Provision.Manage && c.opts.Conn.IsConnected() && c.restoring.TryLock() {
+		defer c.restoring.Unlock()
+		ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
+		defer cancel()
 		if err := Provision(ctx, c.js, c.opts.Provision); err != nil {
-			c.log.Warn("a stream or bucket is gone", "err", err)
+			c.log.Warn("streams and buckets were not found or made again", "err", err)
 		}
 	}
 }

@@ -83,7 +83,8 @@ type Consumer struct {
 	// again does not hold up the rest.
 	fresh, again chan *delivery
 	intakes      []*intake
-	telling      health // whether what is published gets stored
+	telling      health     // whether what is published gets stored
+	restoring    sync.Mutex // one worker at a time makes again what was lost
 }
 
 // New makes a Consumer and registers its metrics. It does not talk to NATS.
@@ -233,10 +234,16 @@ func (c *Consumer) beatFailed(d *delivery, err error) {
 	c.log.Debug("heartbeat failed", "stream", d.stream, "sequence", d.sequence, "err", err)
 }
 
+// bindTimeout bounds a look for a durable: a request that a restart of the
+// server has swallowed is to be made again soon.
+const bindTimeout = 2 * time.Second
+
 // bind finds our durable on a stream, and provides for it when it is gone.
 func (c *Consumer) bind(ctx context.Context, stream string) (jetstream.Consumer, error) {
 	names := c.opts.Provision.Names
-	durable, err := c.js.Consumer(ctx, stream, names.Durable)
+	look, cancel := context.WithTimeout(ctx, bindTimeout)
+	defer cancel()
+	durable, err := c.js.Consumer(look, stream, names.Durable)
 	gone := errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 	if !gone || !c.opts.Provision.Manage {
 		return durable, err

@@ -208,8 +208,30 @@ func (b *bus) info(stream string) *jetstream.ConsumerInfo {
 // settled tells whether nothing is left to do on a stream.
 func (b *bus) settled(stream string) bool {
 	b.tb.Helper()
+	// The last message first: the server counts a new one as pending only a
+	// moment after it has stored it.
+	last := b.last(stream)
 	info := b.info(stream)
-	return info.NumPending == 0 && info.NumAckPending == 0
+	return info.NumPending == 0 && info.NumAckPending == 0 && info.Delivered.Stream >= last
+}
+
+// last is the sequence of the last message that our durable on a stream is
+// given, 0 for none.
+func (b *bus) last(stream string) uint64 {
+	b.tb.Helper()
+	s, err := b.js.Stream(b.tb.Context(), stream)
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	cfg := b.info(stream).Config
+	msg, err := s.GetLastMsgForSubject(b.tb.Context(), cfg.FilterSubject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && cfg.OptStartTime != nil && msg.Time.Before(*cfg.OptStartTime) {
+		return 0
+	}
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return msg.Sequence
 }
 
 // eventually waits until ok holds.
