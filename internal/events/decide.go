@@ -22,32 +22,58 @@ const (
 // wait for the gate, and when it says yes also those that the gate has refused.
 // Each runs for the event that once asked for it, whose answer is still due.
 func (c *Consumer) decide(ctx context.Context, t pipeline.Trigger, d *delivery) []pipeline.Result {
-	entries, err := c.opts.Ledger.Find(ctx, t.NVR.String())
-	if err != nil {
-		return []pipeline.Result{{Trigger: t, NVR: t.NVR, Err: unavailable(err)}}
-	}
-	var run []Cause
+	var run []asked
 	var results []pipeline.Result
-	for _, e := range entries {
-		for _, cause := range e.helped(t.SaysSatisfied) {
-			if !cause.Request && slices.ContainsFunc(run, cause.same) {
-				continue // an announcement runs for all its organizations
+	for {
+		entries, err := c.opts.Ledger.Find(ctx, t.NVR.String())
+		if err != nil {
+			return append(results, pipeline.Result{Trigger: t, NVR: t.NVR, Err: unavailable(err)})
+		}
+		before := len(run)
+		for _, next := range helped(entries, t.SaysSatisfied) {
+			if slices.ContainsFunc(run, next.covered) {
+				continue
 			}
-			run = append(run, cause)
-			for _, r := range c.rerun(ctx, cause, e) {
-				r.Err = afterDecision(r.Err, t, cause, d.tries)
+			run = append(run, next)
+			for _, r := range c.rerun(ctx, next) {
+				r.Err = afterDecision(r.Err, t, next.cause, d.tries)
 				results = append(results, r)
 			}
 		}
+		switch {
+		case len(run) > before: // meanwhile others may have come to wait
+		case len(results) > 0:
+			return results
+		default:
+			age := d.age(time.Now())
+			if !c.mayBeInWork(t.NVR, entries) {
+				age = noteLag
+			}
+			return []pipeline.Result{{Trigger: t, NVR: t.NVR, Err: nothingWaits(t, age)}}
+		}
 	}
-	if len(results) > 0 {
-		return results
+}
+
+// asked is an event that asked for the build of an entry.
+type asked struct {
+	cause Cause
+	entry Entry
+}
+
+// covered tells whether the run for other is that for a too: an announcement
+// runs for all its organizations.
+func (a asked) covered(other asked) bool {
+	return a.cause.same(other.cause) && (!a.cause.Request || a.entry.Organization == other.entry.Organization)
+}
+
+func helped(entries []Entry, satisfied bool) []asked {
+	var all []asked
+	for _, e := range entries {
+		for _, cause := range e.helped(satisfied) {
+			all = append(all, asked{cause, e})
+		}
 	}
-	age := d.age(time.Now())
-	if !c.mayBeInWork(t.NVR, entries) {
-		age = noteLag
-	}
-	return []pipeline.Result{{Trigger: t, NVR: t.NVR, Err: nothingWaits(t, age)}}
+	return all
 }
 
 // mayBeInWork tells whether some organization wants a build, and the ledger has
@@ -87,11 +113,11 @@ func nothingWaits(t pipeline.Trigger, age time.Duration) error {
 	return pipeline.Ignore(pipeline.ReasonNothingWaits, err)
 }
 
-// rerun runs the build of e for the event that once asked for it.
-func (c *Consumer) rerun(ctx context.Context, cause Cause, e Entry) []pipeline.Result {
-	t, err := cause.trigger(e)
+// rerun runs a build for the event that once asked for it.
+func (c *Consumer) rerun(ctx context.Context, a asked) []pipeline.Result {
+	t, err := a.cause.trigger(a.entry)
 	if err != nil {
-		return []pipeline.Result{{Trigger: t, Organization: e.Organization, Err: pipeline.Ignore(pipeline.ReasonInternal, err)}}
+		return []pipeline.Result{{Trigger: t, Organization: a.entry.Organization, Err: pipeline.Ignore(pipeline.ReasonInternal, err)}}
 	}
 	return c.run(ctx, t)
 }

@@ -195,9 +195,10 @@ func TestAWaivedBuildIsCarriedByItsDecision(t *testing.T) {
 	p.says(nvr(1), passed)
 	b.decide(nvr(1), true)
 	eventually(t, "tried again and again", func() bool { return len(p.pushes("myorg")) >= 4 })
-	if e := b.entry("myorg", nvr(1)); e.State != events.StatePublishing || e.Reason != pipeline.ReasonQuayUnavailable || len(e.Waiters) != 1 {
-		t.Errorf("entry is %+v", e)
-	}
+	eventually(t, "the entry of a build that is tried again", func() bool {
+		e := b.entry("myorg", nvr(1))
+		return e.State == events.StatePublishing && e.Reason == pipeline.ReasonQuayUnavailable && len(e.Waiters) == 1
+	})
 	down.Store(false)
 	b.becomes("myorg:rejected", "other:rejected", "other:published", "myorg:published")
 	b.decided()
