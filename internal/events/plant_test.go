@@ -251,7 +251,9 @@ func (b *bus) send(e event.Event, subject string, err error) {
 // done waits until nothing is left to do on the streams of builds and requests.
 func (b *bus) done() {
 	b.tb.Helper()
-	eventually(b.tb, "all is settled", func() bool { return b.settled("KOJI") && b.settled("OMPS_REQUESTS") })
+	eventually(b.tb, "all is settled", func() bool {
+		return b.caughtUp("KOJI") && b.caughtUp("OMPS_REQUESTS") && b.settled("KOJI") && b.settled("OMPS_REQUESTS")
+	})
 }
 
 // entry is what the ledger holds of a build for an organization.
