@@ -220,6 +220,7 @@ func TestCrashLoopEndsWithoutWork(t *testing.T) {
 	handler := count(publishes)
 	o := b.options(handler)
 	o.Policy.MaxTries = 2
+	o.Policy.Recheck = time.Hour // or some of the tries would count as rechecks
 	if err := events.Provision(t.Context(), b.js, o.Provision); err != nil {
 		t.Fatal(err)
 	}

@@ -80,6 +80,7 @@ func TestADecisionEndsWhatWaits(t *testing.T) {
 	s := b.run(p.gated(b))
 	b.announce(nvr(1))
 	b.becomes("myorg:waiting")
+	eventually(t, "the ledger has it", func() bool { return b.entry("myorg", nvr(1)).State == events.StateWaiting })
 	p.says(nvr(1), refused)
 	b.decide(nvr(1), false)
 	if took := b.becomes("myorg:waiting", "myorg:rejected"); took > atOnce {
