@@ -68,9 +68,13 @@ func TestValidate(t *testing.T) {
 		common    = `"repeated":false,"tries":1,"durations_ms":{},"trigger":{"id":"1","source":"/s","type":"t"}`
 		pushed    = `"bundles":[{"version":"1","csv":"c","repository":"o/r","reference":"q/o/r@sha256:` +
 			`0000000000000000000000000000000000000000000000000000000000000000","tags":[],"channels":[]}],`
-		build   = `"nvr":"a-1-1","build_id":1,"organization":"o","package":"p","target":"oci",`
-		app     = `"nvr":"a-1-1","build_id":1,"organization":"o","package":"p","target":"app-registry","outcome":"published",`
+		source  = `"organization":"o","package":"p","archive":{"name":"a.zip"},`
+		build   = `"nvr":"a-1-1","build_id":1,"target":"oci",` + source
+		app     = `"nvr":"a-1-1","build_id":1,"target":"app-registry","outcome":"published",` + source
 		push    = "org.koji.operator-manifests.push-requested.v1"
+		remove  = "org.koji.operator-manifests.delete-requested.v1"
+		asked   = `"repeated":false,"tries":1,"durations_ms":{},"trigger":{"id":"1","source":"/s","type":"` + push + `"}`
+		byHand  = `"target":"oci","outcome":"published",` + source + pushed
 		promote = "org.koji.build.promoted.v1"
 	)
 	for _, tt := range []struct{ eventType, data, says string }{ // "": valid
@@ -99,6 +103,19 @@ func TestValidate(t *testing.T) {
 		{push, `{"build_id":null}`, "at '/build_id': got null"},
 		{push, `{"archive":null}`, "at '/archive': got null"},
 		{push, `{"archive":{"inline":"UEsDBA==","object":"a/b"}}`, "at '/archive'"},
+		{push, `{"archive":{"inline":"UEsDBA==","object":null},"nvr":"","build_id":null}`, ""},
+		{push, `{"archive":{"object":"a/b/c"}}`, ""},
+		{push, `{"archive":{"object":"a"}}`, "at '/archive/object'"},
+		{push, `{"archive":{}}`, "at '/archive': missing property"},
+		{push, `{"archive":{"object":"a/b"},"nvr":"a-1-1"}`, "at '/nvr'"},
+		{push, `{"archive":{"object":"a/b"},"build_id":1}`, "at '/build_id'"},
+		{remove, `{"repository":"etcd"}`, ""},
+		{remove, `{"repository":"a/b","version":"1.0.0","organization":null}`, ""},
+		{remove, `{"version":"1.0.0"}`, "missing property 'repository'"},
+		{remove, `{"repository":"etcd","version":""}`, "at '/version': minLength"},
+		{remove, `{"repository":"etcd","version":null}`, "at '/version': got null"},
+		{remove, `{"repository":"etcd","Version":"1.0.0"}`, "'Version' not allowed"},
+		{remove, `{"repository":"/etcd"}`, "at '/repository'"},
 		{published, `{` + build + pushed + `"outcome":"published",` + common + `}`, ""},
 		{published, `{` + build + `"outcome":"published",` + common + `}`, "missing property 'bundles'"},
 		{published, `{` + build + `"bundles":[],"outcome":"published",` + common + `}`, "at '/bundles': minItems"},
@@ -109,13 +126,24 @@ func TestValidate(t *testing.T) {
 		{published, `{` + build + `"outcome":"published","surplus":1,` + common + `}`, "'surplus' not allowed"},
 		{published, `{` + build + `"outcome":"published","error":{"reason":"internal","message":"x"},` + common + `}`, "at '/error'"},
 		{published, `{"outcome":"published",` + common + `}`, "missing properties"},
+		{published, `{` + byHand + asked + `}`, ""},
+		{published, `{` + byHand + common + `}`, "missing property 'nvr'"},
+		{published, `{"nvr":"a-1-1",` + byHand + asked + `}`, "'build_id' required, if 'nvr' exists"},
+		{published, `{"build_id":1,` + byHand + asked + `}`, "'nvr' required, if 'build_id' exists"},
+		{published, `{"nvr":"a-1-1","build_id":1,` + byHand + asked + `}`, ""},
+		{published, `{` + strings.Replace(byHand, `"archive":{"name":"a.zip"},`, "", 1) + asked + `}`, "missing property 'archive'"},
+		{published, `{` + app + `"release":{"version":"1","repository":"o/r","digest":"md5:0"},` + common + `}`, "at '/release/digest'"},
 		{waiting, `{"nvr":"a-1-1","outcome":"waiting","error":{"reason":"gate-waiting","message":"x"},` + common + `}`, ""},
 		{waiting, `{"nvr":"a-1-1","outcome":"waiting","error":{"reason":"internal","message":"x"},` + common + `}`, "at '/error/reason'"},
 		{waiting, `{"nvr":"a-1-1","outcome":"waiting","error":{"reason":"gate-waiting","message":"x"},` +
 			strings.Replace(common, "false", "true", 1) + `}`, "at '/repeated'"},
 		{waiting, `{"nvr":"a-1-1","outcome":"waiting",` + common + `}`, "'error'"},
 		{waiting, `{"nvr":"a-1-1","outcome":"waiting","error":{"reason":"tired","message":"x"},` + common + `}`, "at '/error/reason'"},
-		{deleted, `{"organization":"o","outcome":"deleted",` + common + `}`, ""},
+		{deleted, `{"organization":"o","repository":"o/r","deleted":[],"outcome":"deleted",` + common + `}`, ""},
+		{deleted, `{"organization":"o","repository":"o/r","deleted":["1.0.0"],"outcome":"deleted",` + common + `}`, ""},
+		{deleted, `{"organization":"o","outcome":"deleted",` + common + `}`, "missing properties 'repository', 'deleted'"},
+		{deleted, `{"organization":"o","repository":"o/r","deleted":"1.0.0","outcome":"deleted",` + common + `}`, "at '/deleted'"},
+		{deleted, `{"organization":"o","repository":"o/r","deleted":[],"outcome":"deleted","error":{"reason":"internal","message":"x"},` + common + `}`, "at '/error'"},
 		{"org.example.v1", `{}`, "no schema"},
 	} {
 		err := set.Validate(tt.eventType, []byte(tt.data))

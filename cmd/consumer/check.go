@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
 // probeTimeout bounds each look at a service. Greenwave's own upstreams can
@@ -26,8 +27,8 @@ func (c *cli) checkCommand() *cobra.Command {
 		Short: "Check the configuration, and with --online everything that it names",
 		Long: `check reads the configuration, reports everything that is wrong with it at once
 and prints it as it is in effect, defaults included and secrets hidden. With
---online it also asks Koji, Greenwave, the registry and NATS, each with the
-credentials of the configuration, and changes nothing there.`,
+--online it also asks Koji and its files, Greenwave, the registries and NATS,
+each with the credentials of the configuration, and changes nothing there.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := LoadConfig(path, c.getenv)
@@ -70,16 +71,24 @@ func pings(ask func(context.Context) error) func(context.Context) ([]string, err
 // checkOnline asks everything at once and prints a line for each.
 func (c *cli) checkOnline(ctx context.Context, config Config) error {
 	log := slog.New(slog.DiscardHandler)
-	out, err := newOutside(config, prometheus.NewRegistry(), log, nil)
+	out, err := newOutside(config, prometheus.NewRegistry(), log)
 	if err != nil {
 		return err
 	}
-	probes := []probe{{"koji " + config.Koji.HubURL, pings(out.koji.Ping)}}
+	targets, err := out.targets(config, nil)
+	if err != nil {
+		return err
+	}
+	probes := []probe{{"koji " + config.Koji.HubURL, pings(out.koji.Ping)}, {"koji files " + config.Koji.RootURL, pings(out.koji.PingFiles)}}
 	if out.greenwave != nil {
 		probes = append(probes, probe{"greenwave " + config.Greenwave.URL, pings(out.greenwave.Ping)})
 	}
 	for _, name := range config.names() {
-		probes = append(probes, probe{"registry " + config.Quay.Registry + " for " + name, pings(out.quay[name].Ping)})
+		at := "registry " + config.Quay.Registry
+		if config.Organizations[name].isFor(pipeline.TargetAppRegistry) {
+			at = "app registry " + config.Quay.URL
+		}
+		probes = append(probes, probe{at + " for " + name, pings(targets[name].Ping)})
 	}
 	probes = append(probes, natsProbe(config, log))
 

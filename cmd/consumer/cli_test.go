@@ -97,13 +97,13 @@ func TestCheck(t *testing.T) {
 		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
 	code, _, errs = command(t, "check", "-c", path, "--online")
-	if code != exitDone || strings.Count(errs, ": ok\n") != 4 {
+	if code != exitDone || strings.Count(errs, ": ok\n") != 5 {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 
 	s.world.GreenwaveServer.Stop()
 	code, _, errs = command(t, "check", "-c", path, "--online")
-	if code != exitFailed || strings.Count(errs, ": ok\n") != 3 || !strings.Contains(errs, "connection refused") {
+	if code != exitFailed || strings.Count(errs, ": ok\n") != 4 || !strings.Contains(errs, "connection refused") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 }

@@ -86,8 +86,10 @@ type IntakeConfig struct {
 	AckWait    time.Duration `yaml:"ack_wait"`
 	MaxAge     time.Duration `yaml:"max_age"`
 	MaxTries   int           `yaml:"max_tries"`
-	Recheck    time.Duration `yaml:"recheck"`
-	Grace      time.Duration `yaml:"grace"`
+	// BuildTimeout bounds one try of a build, with all its calls.
+	BuildTimeout time.Duration `yaml:"build_timeout"`
+	Recheck      time.Duration `yaml:"recheck"`
+	Grace        time.Duration `yaml:"grace"`
 }
 
 // KojiConfig names the hub and the files server that belongs to it.
@@ -127,6 +129,10 @@ type LimitsConfig struct {
 // TLSConfig adds certificate authorities to the system's for outgoing calls.
 type TLSConfig struct {
 	CAFiles []File `yaml:"ca_files"`
+
+	// Fetched are more of them as PEM. They come from an address in the
+	// environment, never from the file.
+	Fetched []byte `yaml:"-"`
 }
 
 // CAPaths is the paths of the files.
@@ -156,22 +162,22 @@ type ResultsConfig struct {
 
 // OrganizationConfig is one Quay organization; its name is its key.
 type OrganizationConfig struct {
-	Match             []string       `yaml:"match"`
-	AcceptArchives    bool           `yaml:"accept_archives" unsupported:"true"`
-	Target            string         `yaml:"target"`
-	Repository        string         `yaml:"repository"`
-	Tags              []string       `yaml:"tags"`
-	Public            bool           `yaml:"public"`
-	OAuthToken        SecretFile     `yaml:"oauth_token_file"`
-	PushUsername      string         `yaml:"push_username"`
-	PushPassword      SecretFile     `yaml:"push_password_file"`
-	AppRegistryToken  string         `yaml:"app_registry_token_file" unsupported:"true"`
-	ReplaceRegistry   []RuleConfig   `yaml:"replace_registry"`
-	PackageNameSuffix string         `yaml:"package_name_suffix" unsupported:"true"`
-	CSVAnnotations    []any          `yaml:"csv_annotations" unsupported:"true"`
-	BundleDefaults    map[string]any `yaml:"bundle_defaults" unsupported:"true"`
-	AllowedRegistries []string       `yaml:"allowed_registries"`
-	PinDigests        bool           `yaml:"pin_digests" unsupported:"true"`
+	Match             []string           `yaml:"match"`
+	AcceptArchives    bool               `yaml:"accept_archives"`
+	Target            string             `yaml:"target"`
+	Repository        string             `yaml:"repository"`
+	Tags              []string           `yaml:"tags"`
+	Public            bool               `yaml:"public"`
+	OAuthToken        SecretFile         `yaml:"oauth_token_file"`
+	PushUsername      string             `yaml:"push_username"`
+	PushPassword      SecretFile         `yaml:"push_password_file"`
+	AppRegistryToken  SecretFile         `yaml:"app_registry_token_file"` // sent whole as Authorization
+	ReplaceRegistry   []RuleConfig       `yaml:"replace_registry"`
+	PackageNameSuffix string             `yaml:"package_name_suffix"`
+	CSVAnnotations    []AnnotationConfig `yaml:"csv_annotations"`
+	BundleDefaults    map[string]any     `yaml:"bundle_defaults" unsupported:"true"`
+	AllowedRegistries []string           `yaml:"allowed_registries"`
+	PinDigests        bool               `yaml:"pin_digests" unsupported:"true"`
 }
 
 // RuleConfig is one replacement of registry names.
@@ -182,6 +188,15 @@ type RuleConfig struct {
 	Scope  string `yaml:"scope" unsupported:"true"`
 
 	rule pipeline.Rule // what ParseConfig made of the above
+}
+
+// AnnotationConfig is an annotation of every ClusterServiceVersion. The value
+// may hold {package_name}.
+type AnnotationConfig struct {
+	Name  string `yaml:"name"`
+	Value string `yaml:"value"`
+
+	annotation pipeline.Annotation // what ParseConfig made of the above
 }
 
 // File is a file or folder that the configuration names. Path is what to open:
@@ -212,7 +227,7 @@ func DefaultConfig() Config {
 		},
 		Intake: IntakeConfig{
 			Workers: 8, MaxWaiting: 5000, AckWait: 30 * time.Second, MaxAge: 24 * time.Hour,
-			MaxTries: 500, Recheck: 5 * time.Minute, Grace: 25 * time.Second,
+			MaxTries: 500, BuildTimeout: 5 * time.Minute, Recheck: 5 * time.Minute, Grace: 25 * time.Second,
 		},
 		Koji: KojiConfig{
 			HubURL:  "https://koji.fedoraproject.org/kojihub",
@@ -247,7 +262,7 @@ func defaultOrganization() OrganizationConfig {
 		Repository:        "{package}",
 		Tags:              []string{"{version}", "{nvr}"},
 		ReplaceRegistry:   []RuleConfig{},
-		CSVAnnotations:    []any{},
+		CSVAnnotations:    []AnnotationConfig{},
 		BundleDefaults:    map[string]any{},
 		AllowedRegistries: []string{},
 	}
@@ -256,11 +271,17 @@ func defaultOrganization() OrganizationConfig {
 // LoadConfig reads the configuration file at path, and what ParseConfig reads.
 // Every error is a *ConfigError.
 func LoadConfig(path string, getenv func(string) string) (Config, error) {
+	return loadConfig(path, getenv, nil)
+}
+
+// loadConfig is LoadConfig. above, unless nil, changes what the file says
+// before it is checked.
+func loadConfig(path string, getenv func(string) string, above func(*Config, *faults)) (Config, error) {
 	data, err := readCapped(path, maxConfigBytes)
 	if err != nil {
 		return Config{}, &ConfigError{Faults: []Fault{{File: path, Text: "cannot be read: " + err.Error()}}}
 	}
-	return ParseConfig(path, data, getenv)
+	return parseConfig(path, data, getenv, above)
 }
 
 // ParseConfig reads a configuration of at most 1 MiB, and the secret files that
@@ -269,9 +290,16 @@ func LoadConfig(path string, getenv func(string) string) (Config, error) {
 //
 // The error is a *ConfigError with all that is wrong.
 func ParseConfig(name string, data []byte, getenv func(string) string) (Config, error) {
+	return parseConfig(name, data, getenv, nil)
+}
+
+func parseConfig(name string, data []byte, getenv func(string) string, above func(*Config, *faults)) (Config, error) {
 	faults := newFaults(name)
 	c := DefaultConfig()
 	decodeConfig(faults, data, &c)
+	if above != nil {
+		above(&c, faults)
+	}
 	c.check(faults)
 	c.readFiles(faults, getenv)
 	if err := faults.err(); err != nil {

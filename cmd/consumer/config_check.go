@@ -43,12 +43,28 @@ func (c *Config) doubt(f *faults) {
 	if c.Intake.Recheck >= c.Intake.MaxAge {
 		f.warn("intake.recheck", "is not below max_age, so a build that waits is never looked at again by itself")
 	}
+	c.doubtTimeouts(f)
 	if c.NATS.URL == "" && !isLoopback(c.NATS.Embedded.Listen) {
 		f.warn("nats.embedded.listen", "other machines can reach this server, which asks nobody who they are")
 	}
 	for _, name := range c.names() {
 		c.Organizations[name].doubt(f, joinPath("organizations", name))
 	}
+}
+
+// doubtTimeouts warns of calls that may take longer than the build that they
+// are for.
+func (c *Config) doubtTimeouts(f *faults) {
+	least := func(path string, call time.Duration) {
+		if c.Intake.BuildTimeout < call {
+			f.warn("intake.build_timeout", fmt.Sprintf("is less than %s, which is %s: a call that takes so long is cut off", path, formatDuration(call)))
+		}
+	}
+	least("koji.timeout", c.Koji.Timeout)
+	if c.Greenwave != nil {
+		least("greenwave.timeout", c.Greenwave.Timeout)
+	}
+	least("quay.timeout", c.Quay.Timeout)
 }
 
 // objectName is what NATS takes as a stream's or a consumer's name everywhere.
@@ -155,13 +171,14 @@ func (i *IntakeConfig) check(f *faults) {
 	f.upTo("intake.workers", i.Workers, maxWorkers)
 	f.upTo("intake.max_waiting", i.MaxWaiting, maxMaxWaiting)
 	if i.MaxWaiting < i.Workers {
-		f.add("intake.max_waiting", fmt.Sprintf("expects at least intake.workers, which is %d", i.Workers))
+		f.add("intake.max_waiting", fmt.Sprintf("expects at least %s, which is %d", f.nameOf("intake.workers"), i.Workers))
 	}
 	f.upTo("intake.max_tries", i.MaxTries, maxMaxTries)
 	if i.AckWait < minAckWait || i.AckWait > maxAckWait {
 		f.add("intake.ack_wait", fmt.Sprintf("expects %s to %s", formatDuration(minAckWait), formatDuration(maxAckWait)))
 	}
 	f.positive("intake.max_age", i.MaxAge)
+	f.positive("intake.build_timeout", i.BuildTimeout)
 	f.positive("intake.recheck", i.Recheck)
 	if i.Grace <= 0 || i.Grace >= maxGrace {
 		f.add("intake.grace", "expects more than 0s and less than "+formatDuration(maxGrace))

@@ -49,29 +49,52 @@ func (f Fault) String() string {
 // faults gathers what is wrong, and remembers where each key was set.
 type faults struct {
 	file     string
-	lines    map[string]int // of the paths that the file sets
+	lines    map[string]int    // of the paths that the file sets
+	names    map[string]string // of the paths that variables of the environment set: theirs
 	seen     map[string]bool
 	list     []Fault
 	warnings []Fault // allowed, and yet probably not meant
 }
 
 func newFaults(file string) *faults {
-	return &faults{file: file, lines: map[string]int{}, seen: map[string]bool{}}
+	return &faults{file: file, lines: map[string]int{}, names: map[string]string{}, seen: map[string]bool{}}
 }
 
 func (f *faults) addAt(line int, path, text string) {
+	f.put(path, Fault{File: f.file, Line: line, Path: path, Text: oneLine(text)})
+}
+
+func (f *faults) put(path string, fault Fault) {
 	f.seen[path] = true
 	if len(f.list) < maxFaults {
-		f.list = append(f.list, Fault{File: f.file, Line: line, Path: path, Text: oneLine(text)})
+		f.list = append(f.list, fault)
 	}
 }
 
 // add records a fault of the value at path. A value has one fault at most, the
 // first that was found: what follows is mostly its consequence.
 func (f *faults) add(path, text string) {
-	if !f.seen[path] {
-		f.addAt(f.lineOf(path), path, text)
+	if f.seen[path] {
+		return
 	}
+	if variable, ok := f.names[path]; ok {
+		f.put(path, inEnvironment(variable, text))
+		return
+	}
+	f.addAt(f.lineOf(path), path, text)
+}
+
+// inEnvironment is a fault of what a variable says.
+func inEnvironment(variable, text string) Fault {
+	return Fault{File: "environment", Path: variable, Text: oneLine(text)}
+}
+
+// nameOf is how a text names the value at path.
+func (f *faults) nameOf(path string) string {
+	if variable, ok := f.names[path]; ok {
+		return variable
+	}
+	return path
 }
 
 // check records err, if there is one, as a fault of the value at path.
@@ -83,6 +106,10 @@ func (f *faults) check(path string, err error) {
 
 // warn records what is allowed and yet probably not meant.
 func (f *faults) warn(path, text string) {
+	if variable, ok := f.names[path]; ok {
+		f.warnings = append(f.warnings, inEnvironment(variable, text))
+		return
+	}
 	f.warnings = append(f.warnings, Fault{File: f.file, Line: f.lineOf(path), Path: path, Text: text})
 }
 

@@ -51,6 +51,7 @@ func (c *Config) readFiles(f *faults, getenv func(string) string) {
 		o, at := c.Organizations[name], joinPath("organizations", name)
 		r.secret(at+".oauth_token_file", &o.OAuthToken)
 		r.secret(at+".push_password_file", &o.PushPassword)
+		r.secret(at+".app_registry_token_file", &o.AppRegistryToken)
 		c.Organizations[name] = o
 	}
 }

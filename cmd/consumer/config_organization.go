@@ -10,6 +10,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -42,20 +43,21 @@ func (c *Config) checkOrganizations(f *faults) {
 	}
 }
 
-// check also makes the rules of replace_registry, which only then show their
-// faults.
+// isFor tells what the organization's target is.
+func (o OrganizationConfig) isFor(target pipeline.TargetKind) bool { return o.Target == string(target) }
+
+// check also makes the rules of replace_registry and the annotations, which
+// only then show their faults.
 func (o OrganizationConfig) check(f *faults, at, name string) {
 	for i, pattern := range o.Match {
 		f.check(itemPath(at+".match", i), checkPattern(pattern))
 	}
-	switch o.Target {
-	case string(pipeline.TargetOCI):
-	case "app-registry":
-		f.add(at+".target", "app-registry is not supported by this version")
-	default:
-		f.add(at+".target", "expects oci")
-	}
+	f.oneOf(at+".target", o.Target, string(pipeline.TargetOCI), string(pipeline.TargetAppRegistry))
 	f.check(at+".repository", checkRepository(name, o.Repository))
+	if o.isFor(pipeline.TargetAppRegistry) && strings.Contains(o.Repository, "/") {
+		f.add(at+".repository", "must not hold a slash: an app registry has no repositories within others")
+	}
+	f.check(at+".package_name_suffix", pipeline.CheckSuffix(o.PackageNameSuffix))
 	if len(o.Tags) == 0 {
 		f.add(at+".tags", "expects at least one tag")
 	}
@@ -71,13 +73,25 @@ func (o OrganizationConfig) check(f *faults, at, name string) {
 	}
 	for i := range o.ReplaceRegistry {
 		r := &o.ReplaceRegistry[i]
-		ruleAt := itemPath(at+".replace_registry", i)
-		if f.within(ruleAt) {
-			continue
-		}
-		var err error
-		r.rule, err = pipeline.NewRule(r.Old, r.New, r.Regexp)
-		f.check(ruleAt, err)
+		f.make(itemPath(at+".replace_registry", i), func() (err error) {
+			r.rule, err = pipeline.NewRule(r.Old, r.New, r.Regexp)
+			return err
+		})
+	}
+	for i := range o.CSVAnnotations {
+		a := &o.CSVAnnotations[i]
+		f.make(itemPath(at+".csv_annotations", i), func() (err error) {
+			a.annotation, err = pipeline.NewAnnotation(a.Name, a.Value)
+			return err
+		})
+	}
+}
+
+// make makes what the section at path describes, unless the section has a fault
+// already.
+func (f *faults) make(path string, with func() error) {
+	if !f.within(path) {
+		f.check(path, with())
 	}
 }
 
@@ -85,6 +99,32 @@ func (o OrganizationConfig) check(f *faults, at, name string) {
 func (o OrganizationConfig) doubt(f *faults, at string) {
 	if o.Public && o.OAuthToken.Written == "" {
 		f.warn(at+".public", "needs oauth_token_file, without which new repositories stay private")
+	}
+	if o.isFor(pipeline.TargetAppRegistry) {
+		o.doubtAppRegistry(f, at)
+		return
+	}
+	if o.PushUsername == "" {
+		f.warn(at+".push_username", "is empty: images are pushed without a login")
+	}
+	if o.AppRegistryToken.Written != "" {
+		f.warn(at+".app_registry_token_file", "has no use with target oci")
+	}
+}
+
+func (o OrganizationConfig) doubtAppRegistry(f *faults, at string) {
+	token, path := o.AppRegistryToken, at+".app_registry_token_file"
+	switch {
+	case token.Written == "" && o.PushUsername == "":
+		f.warn(path, "is empty, and so is push_username: releases are pushed without a login")
+	case token.Written != "" && o.PushUsername != "":
+		f.warn(at+".push_username", "has no use beside app_registry_token_file")
+	}
+	if token.Secret != "" && !strings.Contains(token.Secret.Reveal(), " ") {
+		f.warn(path, token.shown()+" holds no scheme, such as basic and a blank, before the token: it is sent as it is")
+	}
+	if !slices.Equal(o.Tags, defaultOrganization().Tags) {
+		f.warn(at+".tags", "have no use with target app-registry: a release has a version instead")
 	}
 }
 
@@ -105,12 +145,15 @@ func (c Config) PipelineOrganizations() []pipeline.Organization {
 	for _, name := range c.names() {
 		o := c.Organizations[name]
 		org := pipeline.Organization{
-			Fingerprint: o.fingerprint(c.Quay),
-			Name:        name, Match: o.Match, Target: pipeline.TargetKind(o.Target),
-			Repository: o.Repository, Tags: o.Tags, AllowedRegistries: o.AllowedRegistries,
+			Fingerprint: c.fingerprint(o),
+			Name:        name, Match: o.Match, Target: pipeline.TargetKind(o.Target), AcceptArchives: o.AcceptArchives,
+			Repository: o.Repository, Tags: o.Tags, PackageNameSuffix: o.PackageNameSuffix, AllowedRegistries: o.AllowedRegistries,
 		}
 		for _, r := range o.ReplaceRegistry {
 			org.Rules = append(org.Rules, r.rule)
+		}
+		for _, a := range o.CSVAnnotations {
+			org.Annotations = append(org.Annotations, a.annotation)
 		}
 		list = append(list, org)
 	}
@@ -119,7 +162,7 @@ func (c Config) PipelineOrganizations() []pipeline.Organization {
 
 // fingerprint is 64 bits of a hash over all that decides what is published for
 // the organization, and where.
-func (o OrganizationConfig) fingerprint(q QuayConfig) string {
+func (c Config) fingerprint(o OrganizationConfig) string {
 	type rule struct {
 		Old, New string
 		Regexp   bool
@@ -128,7 +171,18 @@ func (o OrganizationConfig) fingerprint(q QuayConfig) string {
 	for _, r := range o.ReplaceRegistry {
 		rules = append(rules, rule{r.Old, r.New, r.Regexp})
 	}
-	text, err := json.Marshal([]any{q.Registry, o.Target, o.Repository, o.Tags, o.Public, rules, o.AllowedRegistries})
+	type annotation struct{ Name, Value string }
+	var annotations []annotation
+	for _, a := range o.CSVAnnotations {
+		annotations = append(annotations, annotation{a.Name, a.Value})
+	}
+	where, versions := c.Quay.Registry, o.Tags
+	if o.isFor(pipeline.TargetAppRegistry) {
+		where, versions = c.Quay.URL, []string{c.DefaultReleaseVersion}
+	}
+	text, err := json.Marshal([]any{
+		where, o.Target, o.Repository, versions, o.Public, rules, o.AllowedRegistries, o.PackageNameSuffix, annotations,
+	})
 	if err != nil {
 		panic(err) // strings and booleans
 	}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,6 +42,7 @@ func fullSample() Config {
 	greenwave, org := defaultGreenwave(), defaultOrganization()
 	greenwave.URL = "https://greenwave.example.com"
 	org.ReplaceRegistry = []RuleConfig{{Old: "quay.io", New: "example.com"}}
+	org.CSVAnnotations = []AnnotationConfig{{Name: "example.com/a"}}
 	c.Greenwave = &greenwave
 	c.Organizations["myorg"] = org
 	return c
@@ -104,7 +106,7 @@ func TestSchemaHasTheSameKeys(t *testing.T) {
 			t.Errorf("the schema of %q takes other keys", path)
 		}
 	})
-	const sectionTypes = 17
+	const sectionTypes = 18
 	if visited != sectionTypes {
 		t.Errorf("%d sections, want %d", visited, sectionTypes)
 	}
@@ -140,6 +142,7 @@ func TestSchemaHasTheSameDefaults(t *testing.T) {
 	values[".organizations"] = map[string]any{}
 	values[".organizations.*.replace_registry"] = []any{}
 	values[".organizations.*.replace_registry[].new"] = ""
+	values[".organizations.*.csv_annotations"] = []any{}
 
 	sections(t, func(path string, keys []configKey, schema map[string]any) {
 		for _, k := range keys {
@@ -177,14 +180,14 @@ func TestExample(t *testing.T) {
 		t.Errorf("schema: %v", err)
 	}
 	c := mustParse(t, exampleConfig, text, none)
-	if len(c.Warnings) > 0 {
+	if len(c.Warnings) != 1 || !strings.HasSuffix(c.Warnings[0], "organizations.myorg.push_username: is empty: images are pushed without a login") {
 		t.Errorf("warnings: %v", c.Warnings)
 	}
 
 	// Its values are the defaults, as it says, except for the few it names.
 	want := fullSample()
 	org := want.Organizations["myorg"]
-	org.ReplaceRegistry = c.Organizations["myorg"].ReplaceRegistry
+	org.ReplaceRegistry, org.CSVAnnotations = c.Organizations["myorg"].ReplaceRegistry, []AnnotationConfig{}
 	want.Organizations["myorg"] = org
 	wantText, err := want.Effective()
 	if err != nil {
@@ -245,6 +248,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"intake: {workers: '8'}",
 		"intake: {ack_wait: 30}",
 		"intake: {max_age: 1d}",
+		"intake: {build_timeout: 30}",
 		"limits: {file_bytes: 20 MiB}",
 		"limits: {file_bytes: 1.5}",
 		"nats: {replicas: 2}",
@@ -263,12 +267,17 @@ func TestSchemaRefuses(t *testing.T) {
 		"organizations: {My Org: {}}",
 		"organizations: {x: {}}",
 		"organizations: {myorg: {tags: []}}",
-		"organizations: {myorg: {target: app-registry}}",
+		"organizations: {myorg: {target: appregistry}}",
 		"organizations: {myorg: {push_password: x}}",
 		"organizations: {myorg: {pin_digests: true}}",
 		"organizations: {myorg: {accept_archives: ''}}",
 		"organizations: {myorg: {csv_annotations: [1]}}",
 		"organizations: {myorg: {csv_annotations: {}}}",
+		"organizations: {myorg: {csv_annotations: [{value: x}]}}",
+		"organizations: {myorg: {csv_annotations: [{name: '', value: x}]}}",
+		"organizations: {myorg: {csv_annotations: [{name: a, value: x, values: y}]}}",
+		"organizations: {myorg: {package_name_suffix: -Operator}}",
+		"organizations: {myorg: {app_registry_token: x}}",
 		"organizations: {myorg: {bundle_defaults: }}",
 		"organizations: {myorg: {package_name_suffix: false}}",
 		"organizations: {myorg: {replace_registry: [{new: x}]}}",

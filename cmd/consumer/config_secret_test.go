@@ -35,7 +35,7 @@ func fullConfig(t *testing.T) Config {
 	cert, key := keyPair(t)
 	folder := writeFiles(t, map[string]string{
 		"config.yaml":  mustRead(t, "testdata/config/good/full.yaml"),
-		"mounted/nats": secretText + "1\n", "mounted/oauth": secretText + "2\r\n", "secrets/push": secretText + "3",
+		"mounted/nats": secretText + "1\n", "mounted/oauth": secretText + "2\r\n", "mounted/cnr": "basic " + secretText + "4", "secrets/push": secretText + "3",
 		"secrets/ca.pem": cert, "secrets/key.pem": key,
 	})
 	getenv := environment(map[string]string{"SECRETS": filepath.Join(folder, "mounted")})
@@ -57,6 +57,9 @@ func TestSecretsAreRead(t *testing.T) {
 		if got, want := file.Secret.Reveal(), fmt.Sprint(secretText, i+1); got != want {
 			t.Errorf("%s holds %q, want %q", file.Written, got, want)
 		}
+	}
+	if got, want := c.Organizations["second.org"].AppRegistryToken.Secret.Reveal(), "basic "+secretText+"4"; got != want {
+		t.Errorf("app_registry_token_file holds %q, want %q", got, want)
 	}
 	folder := filepath.Dir(c.NATS.TLS.KeyFile.Path)
 	if got, want := org.PushPassword.Path, filepath.Join(folder, "push"); got != want {
@@ -86,8 +89,8 @@ func TestSecretsDoNotShow(t *testing.T) {
 			t.Errorf("%s shows a secret:\n%s", form, text)
 		}
 	}
-	if got := strings.Count(string(effective), "# [redacted]"); got != 3 {
-		t.Errorf("%d secrets are marked, want 3:\n%s", got, effective)
+	if got := strings.Count(string(effective), "# [redacted]"); got != 4 {
+		t.Errorf("%d secrets are marked, want 4:\n%s", got, effective)
 	}
 }
 
@@ -142,7 +145,7 @@ func TestSecretFileThatCannotBeRead(t *testing.T) {
 func TestOpenSecretFileWarns(t *testing.T) {
 	t.Parallel()
 	cert, key := keyPair(t)
-	folder := writeFiles(t, map[string]string{"secret": secretText, "creds": "x", "key": key, "cert": cert})
+	folder := writeFiles(t, map[string]string{"secret": secretText, "secret2": secretText, "creds": "x", "key": key, "cert": cert})
 	for _, name := range []string{"secret", "creds", "key", "cert"} {
 		if err := os.Chmod(filepath.Join(folder, name), 0o644); err != nil {
 			t.Fatal(err)
@@ -153,7 +156,8 @@ func TestOpenSecretFileWarns(t *testing.T) {
   credentials_file: creds
   tls: {cert_file: cert, key_file: key}
 organizations:
-  o1: {oauth_token_file: secret}
+  o1: {oauth_token_file: secret, push_username: o1+robot, push_password_file: secret2}
+  o2: {target: app-registry, app_registry_token_file: secret}
 `, none)
 	open := func(line, path, name string) string {
 		return fmt.Sprintf("%s/c.yaml:%s: %s: %s/%s can be read by every user of this machine", folder, line, path, folder, name)
@@ -162,6 +166,8 @@ organizations:
 		open("3", "nats.credentials_file", "creds"),
 		open("4", "nats.tls.key_file", "key"),
 		open("6", "organizations.o1.oauth_token_file", "secret"),
+		open("7", "organizations.o2.app_registry_token_file", "secret"),
+		folder + "/c.yaml:7: organizations.o2.app_registry_token_file: " + folder + "/secret holds no scheme, such as basic and a blank, before the token: it is sent as it is",
 	}
 	if diff := cmp.Diff(want, c.Warnings); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)

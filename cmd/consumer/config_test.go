@@ -180,13 +180,43 @@ func TestWarnings(t *testing.T) {
 intake: {max_age: 1m}
 organizations:
   myorg: {public: true}
+  other:
+    target: app-registry
+    tags: [latest]
+    allowed_registries: [quay.io]
 `
 	want := []string{
 		"c.yaml:1: nats.embedded.listen: other machines can reach this server, which asks nobody who they are",
 		"c.yaml:2: intake.recheck: is not below max_age, so a build that waits is never looked at again by itself",
 		"c.yaml:4: organizations.myorg.public: needs oauth_token_file, without which new repositories stay private",
+		"c.yaml:4: organizations.myorg.push_username: is empty: images are pushed without a login",
+		"c.yaml:5: organizations.other.app_registry_token_file: is empty, and so is push_username: releases are pushed without a login",
+		"c.yaml:7: organizations.other.tags: have no use with target app-registry: a release has a version instead",
 	}
 	if diff := cmp.Diff(want, mustParse(t, "c.yaml", text, none).Warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	folder := writeFiles(t, map[string]string{"secret": "s", "token": "basic s"})
+	text = `intake: {build_timeout: 29s}
+greenwave: {url: https://greenwave.example.com, timeout: 29s}
+organizations:
+  myorg: {push_username: u, push_password_file: secret, app_registry_token_file: token}
+  other: {target: app-registry, push_username: u, push_password_file: secret, app_registry_token_file: token}
+  third: {target: app-registry, app_registry_token_file: token}
+  fourth: {target: app-registry, push_username: u, push_password_file: secret}
+`
+	want = []string{
+		":1: intake.build_timeout: is less than koji.timeout, which is 30s: a call that takes so long is cut off",
+		":1: intake.build_timeout: is less than quay.timeout, which is 1m: a call that takes so long is cut off",
+		":4: organizations.myorg.app_registry_token_file: has no use with target oci",
+		":5: organizations.other.push_username: has no use beside app_registry_token_file",
+	}
+	name := filepath.Join(folder, "c.yaml")
+	var got []string
+	for _, w := range mustParse(t, name, text, none).Warnings {
+		got = append(got, strings.TrimPrefix(w, name))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 	want = []string{"c.yaml: organizations: none is configured, so nothing will be published"}
@@ -201,10 +231,14 @@ func TestPipelineOrganizations(t *testing.T) {
   zeta: {match: []}
   alpha:
     match: ["etcd-*"]
-    repository: ops/{package}
+    repository: ops-{package}
     tags: ["{nvr}"]
     replace_registry: [{old: quay.io, new: a.example.com}, {old: "b$", new: c, regexp: true}]
     allowed_registries: [a.example.com]
+    accept_archives: true
+    target: app-registry
+    package_name_suffix: -x
+    csv_annotations: [{name: a, value: "{package_name}"}]
 `, none)
 	orgs := c.PipelineOrganizations()
 	if len(orgs) != 2 || orgs[0].Name != "alpha" || orgs[1].Name != "zeta" {
@@ -212,7 +246,8 @@ func TestPipelineOrganizations(t *testing.T) {
 	}
 	rule1, err1 := pipeline.NewRule("quay.io", "a.example.com", false)
 	rule2, err2 := pipeline.NewRule("b$", "c", true)
-	if err := errors.Join(err1, err2); err != nil {
+	annotation, err3 := pipeline.NewAnnotation("a", "{package_name}")
+	if err := errors.Join(err1, err2, err3); err != nil {
 		t.Fatal(err)
 	}
 	if orgs[0].Fingerprint == orgs[1].Fingerprint || len(orgs[0].Fingerprint) != 16 {
@@ -220,14 +255,15 @@ func TestPipelineOrganizations(t *testing.T) {
 	}
 	want := pipeline.Organization{
 		Fingerprint: orgs[0].Fingerprint,
-		Name:        "alpha", Match: []string{"etcd-*"}, Target: pipeline.TargetOCI,
-		Repository: "ops/{package}", Tags: []string{"{nvr}"},
-		Rules: []pipeline.Rule{rule1, rule2}, AllowedRegistries: []string{"a.example.com"},
+		Name:        "alpha", Match: []string{"etcd-*"}, Target: pipeline.TargetAppRegistry, AcceptArchives: true,
+		Repository: "ops-{package}", Tags: []string{"{nvr}"}, PackageNameSuffix: "-x",
+		Rules: []pipeline.Rule{rule1, rule2}, Annotations: []pipeline.Annotation{annotation},
+		AllowedRegistries: []string{"a.example.com"},
 	}
 	if !reflect.DeepEqual(orgs[0], want) {
 		t.Errorf("alpha is %+v, want %+v", orgs[0], want)
 	}
-	if orgs[1].Wants("etcd-operator") || orgs[1].Repository != "{package}" {
+	if orgs[1].Wants("etcd-operator") || orgs[1].Repository != "{package}" || orgs[1].Target != pipeline.TargetOCI || orgs[1].AcceptArchives {
 		t.Errorf("zeta is %+v, want no match and the default repository", orgs[1])
 	}
 }
@@ -310,13 +346,16 @@ func TestKeyHint(t *testing.T) {
 // does not keeps it.
 func TestFingerprint(t *testing.T) {
 	t.Parallel()
-	fingerprint := func(quay, organization string) string {
-		c := mustParse(t, "config.yaml", fmt.Sprintf("quay: {%s}\norganizations: {myorg: {%s}}\n", quay, organization), environment(nil))
+	fingerprint := func(quay, organization string, more ...string) string {
+		text := fmt.Sprintf("quay: {%s}\norganizations: {myorg: {%s}}\n%s", quay, organization, strings.Join(more, "\n"))
+		c := mustParse(t, "config.yaml", text, environment(nil))
 		return c.PipelineOrganizations()[0].Fingerprint
 	}
 	base := fingerprint("", "")
 	for _, same := range []string{
 		fingerprint("timeout: 5s", ""), fingerprint("", "match: [a]"), fingerprint("", `repository: "{package}"`),
+		fingerprint("", "accept_archives: true"), fingerprint("url: https://q.example.com", ""),
+		fingerprint("", "", "default_release_version: 2.0.0"),
 	} {
 		if same != base {
 			t.Errorf("changed to %s from %s", same, base)
@@ -327,11 +366,23 @@ func TestFingerprint(t *testing.T) {
 		fingerprint("registry: quay.example.com", ""), fingerprint("", `repository: "x-{package}"`), fingerprint("", `tags: ["{nvr}"]`),
 		fingerprint("", "public: true"), fingerprint("", "allowed_registries: [quay.io]"),
 		fingerprint("", "replace_registry: [{old: a, new: b}]"), fingerprint("", "replace_registry: [{old: a, new: b, regexp: true}]"),
-		fingerprint("", "replace_registry: [{old: a, new: c}]"),
+		fingerprint("", "replace_registry: [{old: a, new: c}]"), fingerprint("", "package_name_suffix: -a"), fingerprint("", "package_name_suffix: -b"),
+		fingerprint("", "csv_annotations: [{name: a, value: b}]"), fingerprint("", "csv_annotations: [{name: a, value: c}]"),
+		fingerprint("", "target: app-registry"), fingerprint("url: https://q.example.com", "target: app-registry"),
 	} {
 		if seen[other] {
 			t.Errorf("%s is not another fingerprint", other)
 		}
 		seen[other] = true
+	}
+	const appRegistry = "target: app-registry"
+	base = fingerprint("", appRegistry)
+	for _, same := range []string{fingerprint("registry: quay.example.com", appRegistry), fingerprint("", appRegistry+", tags: [latest]")} {
+		if same != base {
+			t.Errorf("app registry: changed to %s from %s", same, base)
+		}
+	}
+	if other := fingerprint("", appRegistry, "default_release_version: 2.0.0"); other == base {
+		t.Error("app registry: the first release does not change the fingerprint")
 	}
 }

@@ -22,6 +22,7 @@ const publishTimeout = 15 * time.Second
 type eventFlags struct {
 	id, source string
 	publish    bool
+	wait       waitFlag
 	config     string
 	server     string
 }
@@ -51,7 +52,7 @@ func (c *cli) eventCommand() *cobra.Command {
 			return usagef("no kind of event given")
 		},
 	}
-	cmd.AddCommand(c.eventBuildCommand(), c.eventPushCommand())
+	cmd.AddCommand(c.eventBuildCommand(), c.eventPushCommand(), c.eventDeleteCommand(), c.eventDecisionCommand())
 	return cmd
 }
 
@@ -75,41 +76,19 @@ func (c *cli) eventBuildCommand() *cobra.Command {
 	}
 	flags.add(cmd)
 	buildFlags(cmd, &b.NVR, &b.BuildID)
-	return cmd
-}
-
-func (c *cli) eventPushCommand() *cobra.Command {
-	var flags eventFlags
-	var p events.PushEvent
-	cmd := &cobra.Command{
-		Use:   "push --organization ORG {--nvr NVR | --build-id ID}",
-		Short: "Ask for a build to be published for one organization",
-		Example: `  nats pub omps.request.push.myorg "$(consumer event push --organization myorg --nvr etcd-container-1.0-1)"
-  consumer event push --organization myorg --nvr etcd-container-1.0-1 --publish -c config.yaml`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			p.ID, p.Source, p.Time = flags.eventID(), flags.source, time.Now()
-			e, subject, err := events.NewPushEvent(p)
-			if err != nil {
-				return &usageError{err}
-			}
-			return c.emit(cmd.Context(), flags, e, subject)
-		},
-	}
-	flags.add(cmd)
-	buildFlags(cmd, &p.NVR, &p.BuildID)
-	cmd.Flags().StringVar(&p.Organization, "organization", "", "Quay organization to publish for")
-	cmd.Flags().StringVar(&p.Repository, "repository", "", "repository (default: as the organization's configuration says)")
-	cmd.Flags().BoolVar(&p.Force, "force", false, "publish although it is published already")
-	_ = cmd.MarkFlagRequired("organization")
+	oneOf(cmd, "nvr", "build-id")
 	return cmd
 }
 
 func buildFlags(cmd *cobra.Command, nvr *string, id *int64) {
 	cmd.Flags().StringVar(nvr, "nvr", "", "the build as name-version-release")
 	cmd.Flags().Int64Var(id, "build-id", 0, "the build as Koji's id")
-	cmd.MarkFlagsOneRequired("nvr", "build-id")
-	cmd.MarkFlagsMutuallyExclusive("nvr", "build-id")
+}
+
+// oneOf makes the command need exactly one of the flags.
+func oneOf(cmd *cobra.Command, flags ...string) {
+	cmd.MarkFlagsOneRequired(flags...)
+	cmd.MarkFlagsMutuallyExclusive(flags...)
 }
 
 // emit prints the event, or sends it and says where it is stored.
@@ -118,23 +97,55 @@ func (c *cli) emit(ctx context.Context, flags eventFlags, e event.Event, subject
 	if err != nil {
 		return err
 	}
+	if flags.wait > 0 && !flags.publish {
+		return usagef("--wait goes with --publish")
+	}
 	if !flags.publish {
+		if err := fits(data, usualPayload); err != nil {
+			return err
+		}
 		_, err := fmt.Fprintln(c.stdout, string(data))
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	sending, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	b, err := c.connectBus(ctx, busFlags{config: flags.config, server: flags.server})
+	b, err := c.connectBus(sending, busFlags{config: flags.config, server: flags.server})
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	ack, err := send(ctx, b.conn, &nats.Msg{Subject: subject, Header: header, Data: data}, e.ID())
+	if err := fits(data, min(b.conn.MaxPayload(), events.MaxEvent)); err != nil {
+		return err
+	}
+	ack, err := send(sending, b.conn, &nats.Msg{Subject: subject, Header: header, Data: data}, e.ID())
 	if err != nil {
 		return fmt.Errorf("send to %s: %w", subject, err)
 	}
-	_, err = fmt.Fprintf(c.stdout, "sent %s to %s: stream %s, sequence %d\n", e.ID(), subject, ack.Stream, ack.Sequence)
-	return err
+	if _, err := fmt.Fprintf(c.stdout, "sent %s to %s: stream %s, sequence %d\n", e.ID(), subject, ack.Stream, ack.Sequence); err != nil {
+		return err
+	}
+	if flags.wait > 0 {
+		return c.awaitAnswer(ctx, b, e, time.Duration(flags.wait))
+	}
+	return nil
+}
+
+const (
+	// usualPayload is the size in bytes of the largest message that a NATS server
+	// takes, unless its max_payload says otherwise.
+	usualPayload = 1 << 20
+	// headerRoom is what of a message is left for headers, also for those of a
+	// dead letter that holds the same payload.
+	headerRoom = 4 << 10
+)
+
+// fits tells why an event is too large for messages of at most limit bytes, or
+// nil. No event but one with an archive comes near any limit.
+func fits(data []byte, limit int64) error {
+	if room := limit - headerRoom; int64(len(data)) > room {
+		return usagef("the event has %d bytes, and there is room for %d: %s", len(data), room, useObject)
+	}
+	return nil
 }
 
 // validEvent encodes an event whose data its schema takes.

@@ -51,6 +51,13 @@ func (r *readiness) ask() error {
 	return now()
 }
 
+// opsParts are what the ops server shows.
+type opsParts struct {
+	metrics *prometheus.Registry
+	ready   func() error // why the service cannot work, or nil
+	health  http.Handler // the services around it
+}
+
 // opsServer serves probes and metrics.
 type opsServer struct {
 	http http.Server
@@ -58,9 +65,8 @@ type opsServer struct {
 	done chan struct{}
 }
 
-// startOps listens on the address. ready tells why the service cannot work, or
-// nil.
-func startOps(ctx context.Context, listen string, reg *prometheus.Registry, ready func() error, log *slog.Logger) (*opsServer, error) {
+// startOps listens on the address.
+func startOps(ctx context.Context, listen string, parts opsParts, log *slog.Logger) (*opsServer, error) {
 	var network net.ListenConfig
 	listener, err := network.Listen(ctx, "tcp", listen)
 	if err != nil {
@@ -68,7 +74,7 @@ func startOps(ctx context.Context, listen string, reg *prometheus.Registry, read
 	}
 	s := &opsServer{addr: listener.Addr(), done: make(chan struct{})}
 	s.http = http.Server{
-		Handler:           opsHandler(reg, ready),
+		Handler:           opsHandler(parts),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -82,17 +88,21 @@ func startOps(ctx context.Context, listen string, reg *prometheus.Registry, read
 	return s, nil
 }
 
-func opsHandler(reg *prometheus.Registry, ready func() error) http.Handler {
+func opsHandler(parts opsParts) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := ready(); err != nil {
+		if err := parts.ready(); err != nil {
 			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		_, _ = io.WriteString(w, "ready\n")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, Timeout: 10 * time.Second}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(parts.metrics, promhttp.HandlerOpts{Registry: parts.metrics, Timeout: 10 * time.Second}))
+	for _, version := range []string{"", "/v1", "/v2"} { // OMPS had them under its two versions
+		mux.Handle("GET "+version+"/health/ping", parts.health)
+		mux.HandleFunc("GET "+version+"/about", about)
+	}
 	return mux
 }
 

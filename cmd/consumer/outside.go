@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
@@ -23,18 +24,21 @@ const safeRetries = 2
 type outside struct {
 	koji      *koji.Client
 	greenwave *greenwave.Client // nil: no gate is configured
-	quay      map[string]*quay.OCI
+
+	// One transport each for all organizations: they share connections, not
+	// logins. registry is for images, quay for Quay's own addresses.
+	registry, quay *clients.Client
 }
 
 // newOutside makes the clients of a checked configuration. They send nothing
-// yet. locker guards the tags that are set; it may be nil where none are.
-func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger, locker quay.Locker) (outside, error) {
-	roots, err := clients.CertPool(c.TLS.CAPaths())
+// yet.
+func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger) (outside, error) {
+	roots, err := clients.CertPool(c.TLS.CAPaths(), c.TLS.Fetched)
 	if err != nil {
 		return outside{}, err
 	}
 	m := maker{roots: roots, metrics: clients.NewMetrics(reg), log: log}
-	out := outside{quay: make(map[string]*quay.OCI, len(c.Organizations))}
+	out := outside{registry: m.client("registry", 0), quay: m.client("quay", c.Quay.Timeout)}
 	out.koji, err = koji.New(koji.Options{
 		HubURL: c.Koji.HubURL, RootURL: c.Koji.RootURL,
 		Hub: m.client("koji", c.Koji.Timeout), Files: m.client("koji-files", c.Koji.Timeout),
@@ -50,29 +54,7 @@ func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger, locker qu
 			return outside{}, err
 		}
 	}
-	// One transport for all organizations: they share connections, not logins.
-	registry, api := m.client("registry", 0), m.client("quay", c.Quay.Timeout)
-	for name, o := range c.Organizations {
-		if out.quay[name], err = newQuay(c.Quay, o, registry, api, locker); err != nil {
-			return outside{}, fmt.Errorf("organization %s: %w", name, err)
-		}
-	}
 	return out, nil
-}
-
-func newQuay(c QuayConfig, o OrganizationConfig, registry, api *clients.Client, locker quay.Locker) (*quay.OCI, error) {
-	options := quay.OCIOptions{
-		Registry: c.Registry, PlainHTTP: c.PlainHTTP, Timeout: c.Timeout, HTTP: registry,
-		Username: o.PushUsername, Password: o.PushPassword.Secret, Locker: locker,
-	}
-	if o.Public {
-		visibility, err := quay.NewAPI(quay.APIOptions{URL: c.URL, Token: o.OAuthToken.Secret, HTTP: api})
-		if err != nil {
-			return nil, err
-		}
-		options.Visibility = visibility
-	}
-	return quay.NewOCI(options)
 }
 
 // maker makes clients that share what they have in common.
@@ -88,12 +70,57 @@ func (m maker) client(name string, timeout time.Duration) *clients.Client {
 	})
 }
 
-// pipeline joins the clients to a pipeline.
-func (o outside) pipeline(c Config, ledger pipeline.Ledger, reg prometheus.Registerer) *pipeline.Pipeline {
+// target is where the builds of one organization go.
+type target interface {
+	pipeline.Pusher
+	pipeline.Deleter
+	// Ping tells whether it answers, and takes the organization's credentials.
+	Ping(ctx context.Context) error
+}
+
+// targets makes the target of each organization, by name. locker guards what
+// is set there; it may be nil where nothing is.
+func (o outside) targets(c Config, locker quay.Locker) (map[string]target, error) {
+	all := make(map[string]target, len(c.Organizations))
+	for name, org := range c.Organizations {
+		made, err := o.target(c, org, locker)
+		if err != nil {
+			return nil, fmt.Errorf("organization %s: %w", name, err)
+		}
+		all[name] = made
+	}
+	return all, nil
+}
+
+func (o outside) target(c Config, org OrganizationConfig, locker quay.Locker) (target, error) {
+	var visibility quay.VisibilitySetter
+	if org.Public {
+		api, err := quay.NewAPI(quay.APIOptions{URL: c.Quay.URL, Token: org.OAuthToken.Secret, HTTP: o.quay})
+		if err != nil {
+			return nil, err
+		}
+		visibility = api
+	}
+	if org.isFor(pipeline.TargetAppRegistry) {
+		return quay.NewAppRegistry(quay.AppRegistryOptions{
+			URL: c.Quay.URL, Timeout: c.Quay.Timeout, HTTP: o.quay,
+			Token: org.AppRegistryToken.Secret, Username: org.PushUsername, Password: org.PushPassword.Secret,
+			FirstRelease: c.DefaultReleaseVersion, Locker: locker, Visibility: visibility,
+		})
+	}
+	return quay.NewOCI(quay.OCIOptions{
+		Registry: c.Quay.Registry, PlainHTTP: c.Quay.PlainHTTP, Timeout: c.Quay.Timeout, HTTP: o.registry,
+		Username: org.PushUsername, Password: org.PushPassword.Secret, Locker: locker, Visibility: visibility,
+	})
+}
+
+// pipeline joins the clients and the targets to a pipeline.
+func (o outside) pipeline(c Config, targets map[string]target, objects pipeline.ObjectOpener, ledger pipeline.Ledger, reg prometheus.Registerer) *pipeline.Pipeline {
 	p := &pipeline.Pipeline{
 		Lookup:  pipeline.Lookup{Finder: o.koji, Organizations: c.PipelineOrganizations()},
-		Fetch:   pipeline.Fetch{Opener: o.koji, Limits: c.PipelineLimits()},
-		Push:    pipeline.Push{Pushers: make(map[string]pipeline.Pusher, len(o.quay))},
+		Fetch:   pipeline.Fetch{Opener: o.koji, Objects: objects, Limits: c.PipelineLimits()},
+		Push:    pipeline.Push{Pushers: make(map[string]pipeline.Pusher, len(targets))},
+		Delete:  pipeline.Delete{Deleters: make(map[string]pipeline.Deleter, len(targets))},
 		Ledger:  ledger,
 		Now:     time.Now,
 		Metrics: pipeline.NewMetrics(reg),
@@ -101,8 +128,8 @@ func (o outside) pipeline(c Config, ledger pipeline.Ledger, reg prometheus.Regis
 	if o.greenwave != nil {
 		p.Gate.Decider = o.greenwave
 	}
-	for name, pusher := range o.quay {
-		p.Push.Pushers[name] = pusher
+	for name, t := range targets {
+		p.Push.Pushers[name], p.Delete.Deleters[name] = t, t
 	}
 	return p
 }

@@ -22,15 +22,26 @@ func (c *cli) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run -c FILE",
 		Short: "Run the service",
-		Args:  cobra.NoArgs,
+		Long: `run takes in events and publishes builds until it is told to stop.
+
+` + environmentHelp,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := LoadConfig(path, c.getenv)
+			config, env, err := LoadRunConfig(path, c.getenv)
 			if err != nil {
 				return err
 			}
 			log := newLogger(config.Log, c.stderr)
 			for _, w := range config.Warnings {
 				log.Warn("configuration: " + w)
+			}
+			for _, o := range env.Overrides {
+				log.Info("the environment stands above the configuration", "variable", o.Variable, "key", o.Key, "value", o.Value)
+			}
+			if env.CAURL != "" {
+				if config.TLS.Fetched, err = fetchAuthorities(cmd.Context(), env.CAURL, config.TLS, log); err != nil {
+					return fmt.Errorf("certificate authorities of %s: %w", caVariable, err)
+				}
 			}
 			return serve(cmd.Context(), config, log, func(endpoints) {})
 		},
@@ -51,25 +62,25 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 		return err
 	}
 
+	out, err := newOutside(c, registry, log)
+	if err != nil {
+		return err
+	}
 	ready := &readiness{}
 	ready.set(func() error { return errors.New("not connected to nats yet") })
-	ops, err := startOps(ctx, c.Ops.Listen, registry, ready.ask, log)
+	ops, err := startOps(ctx, c.Ops.Listen, opsParts{
+		metrics: registry, ready: ready.ask, health: newHealth(ctx, out.healthChecks(c), healthTimeout),
+	}, log)
 	if err != nil {
 		return err
 	}
 	defer ops.stop()
 
-	url := c.NATS.URL
-	if url == "" {
-		server, err := events.StartServer(events.ServerOptions{
-			Listen: c.NATS.Embedded.Listen, StoreDir: c.NATS.Embedded.StoreDir.Path, Logger: log,
-		})
-		if err != nil {
-			return err
-		}
-		defer server.Shutdown()
-		url = server.URL()
+	url, stop, err := natsServer(c.NATS, log)
+	if err != nil {
+		return err
 	}
+	defer stop()
 	conn, err := connect(ctx, c.NATS, url, log)
 	if err != nil {
 		return err
@@ -85,18 +96,18 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 		return fmt.Errorf("jetstream: %w", err)
 	}
 	ledger := events.NewLedger(js, streams.Names.Ledger)
-	out, err := newOutside(c, registry, log, events.NewLeases(js, streams.Names.Leases))
+	targets, err := out.targets(c, events.NewLeases(js, streams.Names.Leases))
 	if err != nil {
 		return err
 	}
-	line := out.pipeline(c, ledger, registry)
+	line := out.pipeline(c, targets, events.NewObjects(js), ledger, registry)
 
 	policy := events.DefaultPolicy()
 	policy.MaxAge, policy.MaxTries, policy.Recheck = c.Intake.MaxAge, uint64(c.Intake.MaxTries), c.Intake.Recheck
 	consumer, err := events.New(events.Options{
 		Conn: conn, Provision: streams,
 		Reader: c.reader(set), Lookup: line.Lookup, Handler: line, Ledger: ledger,
-		Source: c.Results.Source, Workers: c.Intake.Workers, Grace: c.Intake.Grace, Policy: policy,
+		Source: c.Results.Source, Workers: c.Intake.Workers, BuildTimeout: c.Intake.BuildTimeout, Grace: c.Intake.Grace, Policy: policy,
 		Registerer: registry, Logger: log,
 	})
 	if err != nil {
@@ -113,4 +124,19 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	}
 	log.Info("ended")
 	return nil
+}
+
+// natsServer is the URL of the server that the configuration names, or else of
+// one that runs in this process until stop is called.
+func natsServer(c NATSConfig, log *slog.Logger) (url string, stop func(), err error) {
+	if c.URL != "" {
+		return c.URL, func() {}, nil
+	}
+	server, err := events.StartServer(events.ServerOptions{
+		Listen: c.Embedded.Listen, StoreDir: c.Embedded.StoreDir.Path, Logger: log,
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	return server.URL(), server.Shutdown, nil
 }

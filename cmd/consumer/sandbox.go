@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 	"github.com/omps-consumer/omps-consumer/internal/sandbox"
 )
 
@@ -34,6 +35,7 @@ type sandboxOptions struct {
 	once       bool
 	archive    string
 	gate       string
+	target     string
 	natsListen string
 }
 
@@ -43,16 +45,18 @@ func (c *cli) sandboxCommand() *cobra.Command {
 		Use:   "sandbox",
 		Short: "Run everything on this machine and publish a sample build",
 		Long: `sandbox starts a NATS server, stand-ins for the Koji hub, its files and
-Greenwave, and a real OCI registry, all on this machine and gone when it ends.
-It runs the service on them and announces one sample build. Result events go to
-stdout, one JSON a line, logs to stderr. It stays up for more events unless
---once is given; then it exits with 0 only when the build was published.`,
+Greenwave, and a real OCI registry that is an app registry too, all on this
+machine and gone when it ends. It runs the service on them and announces one
+sample build. Result events go to stdout, one JSON a line, logs to stderr. It
+stays up for more events unless --once is given; then it exits with 0 only when
+the build was published.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.sandbox(cmd.Context(), o) },
 	}
 	cmd.Flags().BoolVar(&o.once, "once", false, "end with the first result")
 	cmd.Flags().StringVar(&o.archive, "archive", "", "zip file to use as the sample build's operator manifests")
 	cmd.Flags().StringVar(&o.gate, "gate", string(sandbox.GatePassed), "what Greenwave says: passed, missing or failed")
+	cmd.Flags().StringVar(&o.target, "target", string(pipeline.TargetOCI), "what is published: oci, bundle images, or app-registry, releases")
 	cmd.Flags().StringVar(&o.natsListen, "nats-listen", "127.0.0.1:0", "address of the NATS server; port 0 takes a free one")
 	return cmd
 }
@@ -63,6 +67,11 @@ func (c *cli) sandbox(ctx context.Context, o sandboxOptions) error {
 	case sandbox.GatePassed, sandbox.GateMissing, sandbox.GateFailed:
 	default:
 		return usagef("--gate is passed, missing or failed, not %q", o.gate)
+	}
+	switch target := pipeline.TargetKind(o.target); target {
+	case pipeline.TargetOCI, pipeline.TargetAppRegistry:
+	default:
+		return usagef("--target is oci or app-registry, not %q", o.target)
 	}
 	if o.archive != "" {
 		var err error
@@ -80,7 +89,7 @@ func (c *cli) sandbox(ctx context.Context, o sandboxOptions) error {
 		return fmt.Errorf("sandbox: %w", err)
 	}
 	defer os.RemoveAll(store)
-	config, err := sandboxConfig(world, o.natsListen, store)
+	config, err := sandboxConfig(world, o, store)
 	if err != nil {
 		return err
 	}
@@ -97,7 +106,7 @@ func (c *cli) sandbox(ctx context.Context, o sandboxOptions) error {
 		select {
 		case at := <-up:
 			if !o.once {
-				c.explainSandbox(world, at)
+				c.explainSandbox(world, pipeline.TargetKind(o.target), at)
 			}
 			return c.showResults(ctx, at.NATS, o.once)
 		case <-ctx.Done():
@@ -121,7 +130,7 @@ func readArchiveFile(name string) ([]byte, error) {
 }
 
 // sandboxConfig is a configuration as a user would write it for the stand-ins.
-func sandboxConfig(w *sandbox.World, natsListen, store string) (Config, error) {
+func sandboxConfig(w *sandbox.World, o sandboxOptions, store string) (Config, error) {
 	yaml := fmt.Sprintf(`
 nats: {embedded: {listen: %q, store_dir: %q}}
 intake: {recheck: 5s, grace: 5s}
@@ -134,34 +143,46 @@ results: {source: /omps-consumer/sandbox}
 organizations:
   %s:
     match: ["*"]
+    target: %s
     replace_registry: [{old: quay.io, new: registry.example.com}]
-`, natsListen, store, w.HubURL(), w.FilesURL(), w.GreenwaveURL(), w.RegistryHost(), w.RegistryURL(), sandboxOrganization)
+`, o.natsListen, store, w.HubURL(), w.FilesURL(), w.GreenwaveURL(), w.RegistryHost(), w.RegistryURL(), sandboxOrganization, o.target)
 	return ParseConfig("sandbox.yaml", []byte(yaml), func(string) string { return "" })
 }
 
 // explainSandbox tells on stderr what there is and how to go on.
-func (c *cli) explainSandbox(w *sandbox.World, at endpoints) {
+func (c *cli) explainSandbox(w *sandbox.World, target pipeline.TargetKind, at endpoints) {
 	fmt.Fprintf(c.stderr, `
 The sandbox is up. Result events are on stdout; Ctrl-C ends it.
 
   NATS       %[1]s
-  Koji hub   %[2]s, files at %[13]s
+  Koji hub   %[2]s, files at %[12]s
   Greenwave  %[3]s, for context omps_push and product version cvp
-  registry   %[4]s, plain HTTP; images lie in %[4]s/%[5]s/…
-  metrics    %[6]s/metrics
+  registry   %[4]s
+  metrics    %[5]s/metrics
 
 Announce another build (it updates the sample operator to 1.1.0):
 
-  nats --server %[1]s pub %[7]s '{"specversion":"1.0","id":"by-hand-1","source":"/me","type":"%[8]s","data":{"nvr":"%[9]s"}}'
+  nats --server %[1]s pub %[6]s '{"specversion":"1.0","id":"by-hand-1","source":"/me","type":"%[7]s","data":{"nvr":"%[8]s"}}'
 
-Other builds there: %[10]s (the gate refuses it), %[11]s (the gate waits for a
-test), %[12]s (no operator in it). Watch the results elsewhere:
+Other builds there: %[9]s (the gate refuses it), %[10]s (the gate waits for a
+test), %[11]s (no operator in it). Watch the results elsewhere:
 
   nats --server %[1]s sub 'omps.result.>'
 
-`, at.NATS, w.HubURL(), w.GreenwaveURL(), w.RegistryHost(), sandboxOrganization, at.Ops,
+`, at.NATS, w.HubURL(), w.GreenwaveURL(), explainTarget(w, target), at.Ops,
 		events.SubjectBuildCompleted, events.TypeBuildCompleted, sandbox.UpdateNVR,
 		sandbox.RejectedNVR, sandbox.WaitingNVR, sandbox.PlainNVR, w.FilesURL())
+}
+
+// explainTarget tells where the published is to be seen.
+func explainTarget(w *sandbox.World, target pipeline.TargetKind) string {
+	if target == pipeline.TargetAppRegistry {
+		return fmt.Sprintf(`%[1]s, an app registry as Quay had it up to 3.8; see the releases with
+             curl -s %[1]s/cnr/api/v1/packages/%[2]s/%[3]s
+             curl -s %[1]s/cnr/api/v1/packages/%[2]s/%[3]s/1.0.0/helm/pull | tar tz`,
+			w.RegistryURL(), sandboxOrganization, sandbox.SampleOperator)
+	}
+	return fmt.Sprintf("%[1]s, plain HTTP; images lie in %[1]s/%[2]s/…", w.RegistryHost(), sandboxOrganization)
 }
 
 // showResults announces the sample build and prints result events until ctx

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
 func TestSandboxOnce(t *testing.T) {
@@ -42,10 +43,34 @@ func TestSandboxOnce(t *testing.T) {
 	}
 }
 
+// The sample becomes a release of the app registry, the same bytes each time.
+func TestSandboxOnceToAppRegistry(t *testing.T) {
+	t.Parallel()
+	var releases []pipeline.PushedRelease
+	for range 2 {
+		var stdout, stderr lockedBuffer
+		code := run(t.Context(), []string{"sandbox", "--once", "--target", "app-registry"}, func(string) string { return "" }, &stdout, &stderr)
+		var e struct {
+			Type string
+			Data events.ResultData
+		}
+		if err := json.Unmarshal([]byte(stdout.String()), &e); err != nil {
+			t.Fatalf("stdout is not one line of JSON: %q: %v\n%s", stdout.String(), err, stderr.String())
+		}
+		if code != exitDone || e.Type != events.TypePublished || e.Data.Release == nil || len(e.Data.Bundles) != 0 {
+			t.Fatalf("exit %d, %s: %s", code, e.Type, stdout.String())
+		}
+		releases = append(releases, *e.Data.Release)
+	}
+	if releases[0] != releases[1] || releases[0].Version != "1.0.0" || !strings.HasPrefix(releases[0].Digest, "sha256:") {
+		t.Errorf("releases are %+v", releases)
+	}
+}
+
 func TestSandboxUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"sandbox", "--gate", "ajar"}, {"sandbox", "--archive", "no-such-file.zip"}, {"sandbox", "extra"},
+		{"sandbox", "--gate", "ajar"}, {"sandbox", "--target", "quay"}, {"sandbox", "--archive", "no-such-file.zip"}, {"sandbox", "extra"},
 		{"sandbox", "--nats-listen", "nonsense"}, {},
 		{"run"}, {"run", "-c", "no-such-file.yaml"}, {"nonsense"}, {"check", "-c"}, {"event"}, {"event", "build"},
 		{"event", "build", "--nvr", "nodashes"}, {"event", "push", "--organization", "", "--nvr", "a-1-1"},

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -290,6 +291,27 @@ func TestGateOpensLater(t *testing.T) {
 	}
 	s.world.Greenwave.Set(sandbox.WaitingNVR, sandbox.GatePassed)
 	if r := s.next(); r.Outcome != "published" || r.NVR != sandbox.WaitingNVR {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A try of a build ends after build_timeout, whatever it waits for.
+func TestBuildTimeout(t *testing.T) {
+	t.Parallel()
+	s := prepareSystem(t, sandbox.Options{}, "")
+	s.config.Intake.BuildTimeout, s.config.Koji.Timeout = 3*time.Second, time.Hour
+	var held atomic.Bool
+	s.world.KojiServer.SetFault(func(r *http.Request) *sandbox.Answer {
+		if held.CompareAndSwap(false, true) {
+			<-r.Context().Done()
+		}
+		return nil
+	})
+	s.start()
+	s.watch()
+	s.announce(sandbox.SampleNVR)
+	s.awaitLog(`"nvr":"`+sandbox.SampleNVR+`"`, `"stage":"lookup"`, "context deadline exceeded")
+	if r := s.next(); r.Outcome != "published" || r.Tries < 2 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -128,21 +128,31 @@ func resultLine(w events.Watched) string {
 		at = w.Time
 	}
 	d := w.Data
+	of := d.NVR
+	if of == "" && d.Archive != nil {
+		of = d.Archive.Name // by hand
+	}
 	return fmt.Sprintf("%s %-9s %s %s %s %s", shortTime(at), cell(string(d.Outcome), 20), cell(d.Organization, maxSubjectCell),
-		cell(d.NVR, maxNVRCell), cell(d.Package, maxSubjectCell), resultText(d))
+		cell(of, maxNVRCell), cell(d.Package, maxSubjectCell), resultText(d))
 }
 
 // maxResultText is in characters: a reference by digest has about 120.
 const maxResultText = 1000
 
-// resultText is what was published, or else why nothing was.
+// resultText is what was published or deleted, or else why nothing was.
 func resultText(d events.ResultData) string {
 	var parts []string
 	for _, bundle := range d.Bundles {
 		parts = append(parts, bundle.Reference)
 	}
-	if d.Release != nil {
-		parts = append(parts, d.Release.Version)
+	if r := d.Release; r != nil {
+		parts = append(parts, r.Repository, r.Version)
+	}
+	if d.Repository != "" {
+		parts = append(parts, append([]string{d.Repository}, d.Deleted...)...)
+	}
+	if d.Repeated {
+		parts = append(parts, "(was there already)")
 	}
 	if d.Error != nil {
 		parts = append(parts, string(d.Error.Reason)+": "+d.Error.Message)

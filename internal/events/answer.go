@@ -1,7 +1,6 @@
 package events
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,24 +66,28 @@ func (c *Consumer) tell(ctx context.Context, d *delivery, w worked, a Answer) er
 		return err
 	}
 	id := resultID(in)
-	var told error
+	var refused *unpublishable // nobody can be told, and that is noted
 	switch {
 	case p.entry.late(a):
 		id = ""
-	case !p.entry.told(id):
-		told = c.publisher.result(ctx, in)
-	}
-	if told != nil && !errors.As(told, new(*unpublishable)) {
-		return told
-	}
-	if told != nil {
-		id = ""
+	case p.entry.told(id):
+	default:
+		err := c.publisher.result(ctx, in)
+		if err != nil && !errors.As(err, &refused) {
+			return err
+		}
+		if refused != nil {
+			id = ""
+		}
 	}
 	err = c.opts.Ledger.write(ctx, p, func(e *Entry) error {
 		e.record(a, id, d.tries, time.Now())
 		return nil
 	})
-	return cmp.Or(err, told)
+	if err == nil && refused != nil {
+		return refused
+	}
+	return err
 }
 
 // note keeps in the ledger how far a build is that is tried again.

@@ -239,20 +239,17 @@ func (c *Consumer) beatFailed(d *delivery, err error) {
 const bindTimeout = 2 * time.Second
 
 // bind finds our durable on a stream, and provides for it when it is gone.
-func (c *Consumer) bind(ctx context.Context, stream string) (jetstream.Consumer, error) {
+func (c *Consumer) bind(ctx context.Context, stream string) error {
 	names := c.opts.Provision.Names
 	look, cancel := context.WithTimeout(ctx, bindTimeout)
 	defer cancel()
-	durable, err := c.js.Consumer(look, stream, names.Durable)
+	_, err := c.js.Consumer(look, stream, names.Durable)
 	gone := errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 	if !gone || !c.opts.Provision.Manage {
-		return durable, err
+		return err
 	}
 	c.log.Warn("stream or durable is gone, making it again", "stream", stream, "durable", names.Durable)
-	if err := Provision(ctx, c.js, c.opts.Provision); err != nil {
-		return nil, err
-	}
-	return c.js.Consumer(ctx, stream, names.Durable)
+	return Provision(ctx, c.js, c.opts.Provision)
 }
 
 // Ready tells why no messages are being taken, or nil.

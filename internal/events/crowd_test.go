@@ -89,13 +89,13 @@ func TestACrowdThatWaitsDoesNotHoldUpTheRest(t *testing.T) {
 		start := time.Now()
 		b.announceMany(fresh, func(i int) string { return fmt.Sprintf("etcd-operator-%d-%s", i, what) })
 		published += float64(fresh)
-		eventually(t, what, func() bool { return s.metric("omps_deliveries_total", "outcome=published") >= published })
+		within(t, 4*patience, what, func() bool { return s.metric("omps_deliveries_total", "outcome=published") >= published })
 		return time.Since(start)
 	}
 	alone := publishes("alone")
 	b.announceMany(waiting, func(i int) string { return fmt.Sprintf("etcd-operator-%d-waits", i) })
-	eventually(t, "all wait", func() bool { return seen.Load() >= int64(waiting) })
-	eventually(t, "all workers are busy with them", func() bool { return rechecks.Load() >= int64(4*workers) })
+	within(t, 4*patience, "all wait", func() bool { return seen.Load() >= int64(waiting) })
+	within(t, 4*patience, "all workers are busy with them", func() bool { return rechecks.Load() >= int64(4*workers) })
 	before := rechecks.Load()
 	beside := publishes("beside")
 

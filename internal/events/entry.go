@@ -39,7 +39,7 @@ type Entry struct {
 
 	Checksum      string   `json:"checksum,omitempty"`      // of the archive
 	Configuration string   `json:"configuration,omitempty"` // see pipeline.Work
-	Digests       []string `json:"digests,omitempty"`       // of the images that are published, as repository@digest
+	Digests       []string `json:"digests,omitempty"`       // of what is published; see digestsOf
 
 	Tries    uint64    `json:"tries"` // of the last event
 	First    time.Time `json:"first"`
@@ -294,11 +294,15 @@ func stateOf(o pipeline.Outcome) State {
 	return StatePublishing
 }
 
-// digestsOf lists the images of p as repository@digest.
+// digestsOf lists the images of p as repository@digest, or its release as
+// repository:version@digest.
 func digestsOf(p pipeline.Publication) []string {
 	var digests []string
 	for _, b := range p.Bundles[:min(len(p.Bundles), maxDigests)] {
 		digests = append(digests, b.Reference)
+	}
+	if r := p.Release; r != nil {
+		digests = append(digests, r.Repository+":"+r.Version+"@"+r.Digest)
 	}
 	return digests
 }

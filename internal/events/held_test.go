@@ -151,7 +151,7 @@ func TestMetricsArePresentFromTheStart(t *testing.T) {
 	}
 	reasons := len(pipeline.Reasons())
 	want := map[string]int{
-		"omps_deliveries_total": 1 + 6*reasons, "omps_settle_age_seconds": 5, "omps_settle_errors_total": 8,
+		"omps_deliveries_total": 2 + 6*reasons, "omps_settle_age_seconds": 6, "omps_settle_errors_total": 8,
 		"omps_dead_letters_total": reasons, "omps_in_flight": 1, "omps_waiting": 1, "omps_consumer_pending": 1,
 	}
 	for _, family := range families {

@@ -139,7 +139,7 @@ func (in *intake) run(ctx context.Context) {
 // it is at maxBatch within a few pulls, and back when ours begin.
 func (in *intake) pull(ctx context.Context) (pause <-chan time.Time) {
 	if !in.bound {
-		if _, err := in.c.bind(ctx, in.stream); err != nil {
+		if err := in.c.bind(ctx, in.stream); err != nil {
 			return in.failed(err)
 		}
 		in.bound = true

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,7 +10,6 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,17 +18,12 @@ import (
 // Leases are names that one owner at a time may have, in a key-value bucket
 // that all replicas share. A lease whose holder died ends by itself, with the life
 // of the bucket's keys. It is safe for concurrent use.
-type Leases struct {
-	js     jetstream.JetStream
-	bucket string
-
-	mu   sync.Mutex
-	kv   jetstream.KeyValue // nil until first used
-	life time.Duration      // of its keys
-}
+type Leases struct{ bucket bucket }
 
 // NewLeases are the leases in a bucket. It does not talk to NATS yet.
-func NewLeases(js jetstream.JetStream, bucket string) *Leases { return &Leases{js: js, bucket: bucket} }
+func NewLeases(js jetstream.JetStream, name string) *Leases {
+	return &Leases{bucket: bucket{js: js, name: name}}
+}
 
 const (
 	// A lease is renewed after a fourth of its life. One try may take half as
@@ -47,10 +42,11 @@ var ErrLeaseLost = errors.New("the lease is lost")
 // cause; unlock gives the lease back. Callers of one owner may have it at once:
 // they do the same work.
 func (l *Leases) Lock(ctx context.Context, name, owner string) (held context.Context, unlock func(), err error) {
-	kv, life, err := l.handle(ctx)
+	kv, stream, err := l.bucket.open(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	life := cmp.Or(stream.CachedInfo().Config.MaxAge, leaseTime)
 	// A name may hold anything, and be longer than a subject may.
 	sum := sha256.Sum256([]byte(name))
 	key := hex.EncodeToString(sum[:16])
@@ -67,28 +63,6 @@ func (l *Leases) Lock(ctx context.Context, name, owner string) (held context.Con
 		r.giveBack(context.WithoutCancel(ctx))
 		lose(nil)
 	}, nil
-}
-
-// handle is the bucket, and how long its keys live.
-func (l *Leases) handle(ctx context.Context) (jetstream.KeyValue, time.Duration, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.kv != nil {
-		return l.kv, l.life, nil
-	}
-	kv, err := l.js.KeyValue(ctx, l.bucket)
-	if err != nil {
-		return nil, 0, fmt.Errorf("bucket %s: %w", l.bucket, err)
-	}
-	status, err := kv.Status(ctx)
-	if err != nil {
-		return nil, 0, fmt.Errorf("bucket %s: %w", l.bucket, err)
-	}
-	if l.life = status.TTL(); l.life == 0 {
-		l.life = leaseTime
-	}
-	l.kv = kv
-	return l.kv, l.life, nil
 }
 
 // renewal keeps a lease alive. The value of a lease is how many have it at

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,9 +13,6 @@ import (
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
-
-// ErrNoEntry means that the ledger knows nothing of a build.
-var ErrNoEntry = errors.New("the ledger has no entry")
 
 const (
 	// ledgerTimeout bounds one look into the ledger and one entry.
@@ -31,18 +27,14 @@ const (
 // Ledger is the record of what became of each build for each organization, in a
 // key-value bucket that all replicas share. Each write compares and sets, so
 // none undoes another. It is safe for concurrent use, and a pipeline.Ledger.
-type Ledger struct {
-	js     jetstream.JetStream
-	bucket string
-
-	mu sync.Mutex
-	kv jetstream.KeyValue // nil until first used
-}
+type Ledger struct{ bucket bucket }
 
 var _ pipeline.Ledger = (*Ledger)(nil)
 
 // NewLedger is the ledger in a bucket. It does not talk to NATS yet.
-func NewLedger(js jetstream.JetStream, bucket string) *Ledger { return &Ledger{js: js, bucket: bucket} }
+func NewLedger(js jetstream.JetStream, name string) *Ledger {
+	return &Ledger{bucket: bucket{js: js, name: name}}
+}
 
 // Published is that of pipeline.Ledger. The Publication holds no more of each
 // bundle than its reference.
@@ -109,7 +101,7 @@ type page struct {
 func (l *Ledger) open(ctx context.Context, org string, nvr pipeline.NVR) (page, error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	kv, err := l.handle(ctx)
+	kv, _, err := l.bucket.open(ctx)
 	if err != nil {
 		return page{}, err
 	}
@@ -137,7 +129,7 @@ func readPage(ctx context.Context, kv jetstream.KeyValue, key string) (page, err
 func (l *Ledger) write(ctx context.Context, p page, change func(*Entry) error) error {
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	kv, err := l.handle(ctx)
+	kv, _, err := l.bucket.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -176,19 +168,6 @@ func lostRace(err error) bool {
 		errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
 }
 
-func (l *Ledger) handle(ctx context.Context) (jetstream.KeyValue, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.kv == nil {
-		kv, err := l.js.KeyValue(ctx, l.bucket)
-		if err != nil {
-			return nil, fmt.Errorf("bucket %s: %w", l.bucket, err)
-		}
-		l.kv = kv
-	}
-	return l.kv, nil
-}
-
 // Find lists the entries of a build, one for each organization that has one.
 func (l *Ledger) Find(ctx context.Context, nvr string) ([]Entry, error) {
 	if nvr == "" {
@@ -196,13 +175,13 @@ func (l *Ledger) Find(ctx context.Context, nvr string) ([]Entry, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
+	_, stream, err := l.bucket.open(ctx)
+	if err != nil {
+		return nil, err
+	}
 	// Asked for one after the other: most builds that a decision is about have
 	// none, and one request tells.
-	stream, err := l.js.Stream(ctx, "KV_"+l.bucket)
-	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", l.bucket, err)
-	}
-	subject := "$KV." + l.bucket + "." + entryKeys("", nvr)
+	subject := bucketSubject + l.bucket.name + "." + entryKeys("", nvr)
 	var entries []Entry
 	for seq := uint64(1); len(entries) < maxEntries; {
 		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subject))
@@ -224,7 +203,7 @@ func (l *Ledger) Find(ctx context.Context, nvr string) ([]Entry, error) {
 // List gives each entry to visit, until it returns false. An empty
 // organization or NVR stands for all.
 func (l *Ledger) List(ctx context.Context, org, nvr string, visit func(Entry) bool) error {
-	kv, err := l.handle(ctx)
+	kv, _, err := l.bucket.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -65,6 +65,7 @@ func newMetrics(reg prometheus.Registerer, inFlight func() float64) *metrics {
 
 func (m *metrics) create() {
 	m.deliveries.WithLabelValues(string(pipeline.OutcomePublished), noReason)
+	m.deliveries.WithLabelValues(string(pipeline.OutcomeDeleted), noReason)
 	for _, outcome := range []pipeline.Outcome{
 		pipeline.OutcomeRejected, pipeline.OutcomeFailed, pipeline.OutcomeWaiting,
 		pipeline.OutcomeIgnored, outcomeRetried, outcomeMalformed,
@@ -74,7 +75,7 @@ func (m *metrics) create() {
 		}
 	}
 	for _, outcome := range []pipeline.Outcome{
-		pipeline.OutcomePublished, pipeline.OutcomeRejected, pipeline.OutcomeFailed,
+		pipeline.OutcomePublished, pipeline.OutcomeDeleted, pipeline.OutcomeRejected, pipeline.OutcomeFailed,
 		pipeline.OutcomeIgnored, outcomeMalformed,
 	} {
 		m.age.WithLabelValues(string(outcome))

@@ -20,7 +20,10 @@ func TestOutageLosesNothing(t *testing.T) {
 	const builds = 100
 	half := make(chan struct{}, builds)
 	handler := count(handlerFunc(func(_ context.Context, tr pipeline.Trigger) []pipeline.Result {
-		half <- struct{}{}
+		select {
+		case half <- struct{}{}:
+		default: // a build more than once
+		}
 		return result(tr, nil)
 	}))
 	o := b.options(handler)

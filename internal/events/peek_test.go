@@ -145,11 +145,15 @@ func TestPeekAgrees(t *testing.T) {
 	for _, flat := range []string{
 		`{"nvr":"a-1-1","state":1,"build_id":7,"draft":false,"extra":{"typeinfo":{"operator-manifests":{"archive":"x"}}}}`,
 		`{"name":"a","version":"1","release":"1","attribute":"state","new":1}`, `{"build_id":7}`, `{}`, `[]`,
+		`{"archive":{"object":"a/b"},"repository":"a","version":"1"}`, `{"archive":{"inline":"UEsDBA=="},"organization":"myorg"}`,
 		`{"subject_type":"koji_build","subject_identifier":"a-1-1","decision_context":"omps_push","product_version":"cvp","policies_satisfied":true}`,
 	} {
 		fixtures = append(fixtures, []byte(flat))
 	}
-	subjects := []string{"koji.build.completed", "koji.build.promoted.a", "koji.build.tag", "omps.request.push.myorg", "omps.request.push.other", SubjectDecisionUpdated}
+	subjects := []string{
+		"koji.build.completed", "koji.build.promoted.a", "koji.build.tag", SubjectDecisionUpdated,
+		"omps.request.push.myorg", "omps.request.push.other", "omps.request.delete.myorg",
+	}
 	types := []string{TypeBuildCompleted, TypeBuildPromoted, TypeDecisionUpdated, TypePushRequested, TypeDeleteRequested, "org.koji.build.tagged.v1"}
 	random := rand.New(rand.NewPCG(3, 4))
 	for _, fixture := range fixtures {
@@ -185,7 +189,7 @@ func mutate(random *rand.Rand, data []byte) []byte {
 		`"state"`, `"new"`, `"attribute"`, `"nvr"`, `"name"`, `"version"`, `"release"`, `"build_id"`, `"id"`, `"draft"`,
 		`"subject_type"`, `"subject_identifier"`, `"decision_context"`, `"product_version"`, `"policies_satisfied"`, `"koji_build"`, `"omps_push"`, `"cvp"`,
 		`"extra"`, `"info"`, `"build"`, `"body"`, `"msg"`, `"typeinfo"`, `"operator-manifests"`, `"archive"`,
-		`"operator_manifests_archive"`, `"type"`, `"data"`, `"data_base64"`, `"specversion"`, `"subject"`, `"na\u006de"`,
+		`"operator_manifests_archive"`, `"object"`, `"inline"`, `"repository"`, `"type"`, `"data"`, `"data_base64"`, `"specversion"`, `"subject"`, `"na\u006de"`,
 		`null`, `true`, `0`, `1`, `3`, `"COMPLETE"`, `"a"`, `"a-1-1"`, `{}`, `[]`, `""`, `1e400`, `"organization"`, `"volume_id"`,
 	}
 	data = bytes.Clone(data)

@@ -334,7 +334,7 @@ func (p *plant) gated(b *bus) events.Options {
 // decided waits until every decision is settled.
 func (b *bus) decided() {
 	b.tb.Helper()
-	eventually(b.tb, "decisions are settled", func() bool { return b.settled("GREENWAVE") })
+	eventually(b.tb, "decisions are settled", func() bool { return b.caughtUp("GREENWAVE") && b.settled("GREENWAVE") })
 }
 
 // becomes waits until the results are as given, and returns how long it took.

@@ -22,13 +22,20 @@ type BuildEvent struct {
 	Time   time.Time // of the event; zero: none
 }
 
-// PushEvent is a request for one organization. NVR or BuildID names the build.
+// MaxEvent is the size in bytes of the largest message that the service reads.
+// Servers take 1 MiB unless they are configured to take more.
+const MaxEvent = maxPayload
+
+// PushEvent is a request for one organization, for a build that NVR or BuildID
+// names, or with an archive by hand: either Object or Inline.
 type PushEvent struct {
 	Organization string
 	NVR          string
 	BuildID      int64
+	Object       string // BUCKET/NAME in an object store
+	Inline       []byte // the archive itself
 	Repository   string // "": as configured
-	Version      string // "": as in the manifests
+	Version      string // "": as the manifests or the registry say
 	Force        bool   // although it is published already
 
 	Source string    // of the event: a URI reference
@@ -36,13 +43,46 @@ type PushEvent struct {
 	Time   time.Time // of the event; zero: none
 }
 
+// DeleteEvent is a request to delete what one organization has published.
+type DeleteEvent struct {
+	Organization string
+	Repository   string // without the organization
+	Version      string // "": every one
+
+	Source string    // of the event: a URI reference
+	ID     string    // of the event: unique for its source
+	Time   time.Time // of the event; zero: none
+}
+
+// DecisionEvent says that Greenwave's decision on a build has changed.
+type DecisionEvent struct {
+	NVR       string
+	Satisfied bool // all policies are
+
+	Source string    // of the event: a URI reference
+	ID     string    // of the event: unique for its source
+	Time   time.Time // of the event; zero: none
+}
+
 type requestData struct {
-	NVR          string `json:"nvr,omitempty"`
-	BuildID      int64  `json:"build_id,omitempty"`
-	Organization string `json:"organization,omitempty"`
-	Repository   string `json:"repository,omitempty"`
-	Version      string `json:"version,omitempty"`
-	Force        bool   `json:"force,omitempty"`
+	NVR          string     `json:"nvr,omitempty"`
+	BuildID      int64      `json:"build_id,omitempty"`
+	Archive      *givenData `json:"archive,omitempty"`
+	Organization string     `json:"organization,omitempty"`
+	Repository   string     `json:"repository,omitempty"`
+	Version      string     `json:"version,omitempty"`
+	Force        bool       `json:"force,omitempty"`
+}
+
+type givenData struct {
+	Object string `json:"object,omitempty"`
+	Inline []byte `json:"inline,omitempty"` // as base64
+}
+
+type decisionData struct {
+	SubjectType       string `json:"subject_type"`
+	SubjectIdentifier string `json:"subject_identifier"`
+	PoliciesSatisfied bool   `json:"policies_satisfied"`
 }
 
 // NewBuildEvent makes an announcement and the subject to publish it on.
@@ -65,15 +105,56 @@ func NewPushEvent(p PushEvent) (e event.Event, subject string, err error) {
 	if p.Organization == "" {
 		return event.Event{}, "", errors.New("a request needs an organization")
 	}
-	nvr, err := nameBuild(p.NVR, p.BuildID)
+	data, err := requestOf(p)
 	if err != nil {
 		return event.Event{}, "", err
 	}
-	e, err = newEvent(head{eventType: TypePushRequested, source: p.Source, id: p.ID, subject: nvr.String(), time: p.Time}, requestData{
-		NVR: nvr.String(), BuildID: p.BuildID, Organization: p.Organization,
-		Repository: p.Repository, Version: p.Version, Force: p.Force,
-	})
+	e, err = newEvent(head{eventType: TypePushRequested, source: p.Source, id: p.ID, subject: data.NVR, time: p.Time}, data)
 	return e, SubjectPushRequest + "." + SubjectToken(p.Organization), err
+}
+
+// requestOf is the data of a request for either a build or an archive.
+func requestOf(p PushEvent) (requestData, error) {
+	data := requestData{Organization: p.Organization, Repository: p.Repository, Version: p.Version, Force: p.Force}
+	given := p.Object != "" || len(p.Inline) > 0
+	switch {
+	case given && (p.NVR != "" || p.BuildID != 0):
+		return data, errors.New("both a build and an archive")
+	case p.Object != "" && len(p.Inline) > 0:
+		return data, errors.New("both an object and an inline archive")
+	case given:
+		data.Archive = &givenData{Object: p.Object, Inline: p.Inline}
+		return data, nil
+	}
+	nvr, err := nameBuild(p.NVR, p.BuildID)
+	data.NVR, data.BuildID = nvr.String(), p.BuildID
+	return data, err
+}
+
+// NewDeleteEvent makes a request and the subject to publish it on.
+func NewDeleteEvent(d DeleteEvent) (e event.Event, subject string, err error) {
+	switch {
+	case d.Organization == "":
+		return event.Event{}, "", errors.New("a request needs an organization")
+	case d.Repository == "":
+		return event.Event{}, "", errors.New("a request to delete needs a repository")
+	}
+	e, err = newEvent(head{eventType: TypeDeleteRequested, source: d.Source, id: d.ID, time: d.Time},
+		requestData{Organization: d.Organization, Repository: d.Repository, Version: d.Version})
+	return e, SubjectDeleteRequest + "." + SubjectToken(d.Organization), err
+}
+
+// NewDecisionEvent makes an event with the words of Greenwave that the service
+// reads, and the subject to publish it on. It names no context and no product,
+// and so is about those of any gate.
+func NewDecisionEvent(d DecisionEvent) (e event.Event, subject string, err error) {
+	nvr, err := pipeline.ParseNVR(d.NVR)
+	if err != nil {
+		return event.Event{}, "", err
+	}
+	e, err = newEvent(head{eventType: TypeDecisionUpdated, source: d.Source, id: d.ID, subject: nvr.String(), time: d.Time},
+		decisionData{SubjectType: kojiBuild, SubjectIdentifier: nvr.String(), PoliciesSatisfied: d.Satisfied})
+	return e, SubjectDecisionUpdated, err
 }
 
 func nameBuild(nvr string, id int64) (pipeline.NVR, error) {

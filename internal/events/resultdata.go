@@ -23,7 +23,10 @@ type ResultData struct {
 	Target       pipeline.TargetKind `json:"target,omitempty"`
 
 	Bundles []pipeline.PushedBundle `json:"bundles,omitempty"` // target oci
-	Release *ReleaseData            `json:"release,omitempty"` // target app-registry
+	Release *pipeline.PushedRelease `json:"release,omitempty"` // target app-registry
+
+	Repository string   `json:"repository,omitempty"` // of a request to delete: organization/name
+	Deleted    []string `json:"deleted,omitzero"`     // versions; never nil when outcome is deleted
 
 	Files        []string               `json:"files,omitempty"`
 	Replacements []pipeline.Replacement `json:"replacements,omitempty"`
@@ -40,12 +43,6 @@ type ResultData struct {
 	Trigger     TriggerData                  `json:"trigger"`
 }
 
-// ReleaseData is a release of an app registry.
-type ReleaseData struct {
-	Version string `json:"version"`
-	Digest  string `json:"digest,omitempty"`
-}
-
 // ArchiveData is the archive that a result comes from.
 type ArchiveData struct {
 	Name     string `json:"name"`
@@ -53,7 +50,7 @@ type ArchiveData struct {
 	Bytes    int64  `json:"bytes,omitempty"`
 }
 
-// ErrorData says why nothing was published.
+// ErrorData says why what was asked for is not done.
 type ErrorData struct {
 	Reason  pipeline.Reason    `json:"reason"`
 	Message string             `json:"message"`
@@ -93,6 +90,7 @@ const (
 	maxFiles        = 128 << 10 // all names as JSON
 	maxReplacements = 32 << 10  // all of them as JSON
 	maxBundles      = 256 << 10 // all of them as JSON
+	maxDeleted      = 32 << 10  // all versions as JSON
 )
 
 // newResultData puts together what is known of a result.
@@ -101,7 +99,8 @@ func newResultData(in ResultInput) ResultData {
 	d := ResultData{
 		NVR: res.NVR.String(), BuildID: res.BuildID,
 		Organization: bounded(res.Organization, maxText), Package: bounded(res.Package, maxText),
-		Outcome: in.Outcome, Target: res.Target, Archive: archiveOf(res), Decision: decisionOf(res.Decision),
+		Outcome: in.Outcome, Target: res.Target, Release: releaseOf(res.Publication.Release),
+		Repository: bounded(res.Repository, maxText), Archive: archiveOf(res), Decision: decisionOf(res.Decision),
 		Repeated: res.Publication.Repeated, Visibility: res.Publication.Visibility,
 		Tries: in.Tries, DurationsMS: make(map[pipeline.StageName]int64, len(res.Durations)),
 		Trigger: TriggerData{ID: res.Trigger.ID, Source: res.Trigger.Source, Type: res.Trigger.Type},
@@ -128,18 +127,46 @@ func (d *ResultData) setLists(res pipeline.Result) (warnings []string) {
 	d.Files = res.Files[:files]
 	replacements := fitting(res.Replacements, maxReplacements)
 	d.Replacements = res.Replacements[:replacements]
+	deleted := d.setDeleted(res.Deleted)
 	for _, left := range []struct {
 		count int
 		what  string
 	}{
 		{bundles.left, "bundles"}, {bundles.tagsLeft, "tags of bundles"}, {bundles.channelsLeft, "channels of bundles"},
 		{len(res.Files) - files, "files"}, {len(res.Replacements) - replacements, "replacements"},
+		{len(res.Deleted) - deleted, "deleted versions"},
 	} {
 		if left.count > 0 {
 			warnings = append(warnings, fmt.Sprintf("%d more %s are left out", left.count, left.what))
 		}
 	}
 	return warnings
+}
+
+// setDeleted sets what fits of the versions that were deleted, and returns how
+// many that is.
+func (d *ResultData) setDeleted(versions []string) int {
+	if d.Outcome == pipeline.OutcomeDeleted {
+		d.Deleted = []string{}
+	}
+	room := maxDeleted
+	for i, version := range versions {
+		version = bounded(version, maxWord)
+		if room -= sizeOf(version); room < 0 {
+			return i
+		}
+		d.Deleted = append(d.Deleted, version)
+	}
+	return len(versions)
+}
+
+func releaseOf(r *pipeline.PushedRelease) *pipeline.PushedRelease {
+	if r == nil {
+		return nil
+	}
+	return &pipeline.PushedRelease{
+		Version: bounded(r.Version, maxWord), Repository: bounded(r.Repository, maxText), Digest: bounded(r.Digest, maxWord),
+	}
 }
 
 func archiveOf(res pipeline.Result) *ArchiveData {

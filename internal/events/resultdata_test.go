@@ -74,7 +74,8 @@ func worstResult(text string) ResultInput {
 	in.Source = "/" + strings.Repeat("x", maxAttribute-1)
 	res.NVR = pipeline.NVR{Name: strings.Repeat("x", 500), Version: "1", Release: "1"}
 	res.BuildID, res.ArchiveBytes = math.MaxInt64, math.MaxInt64
-	res.Organization, res.Package, res.Archive.Name = long, long, long
+	res.Organization, res.Package, res.Archive.Name, res.Repository = long, long, long, long
+	res.Publication.Release = &pipeline.PushedRelease{Version: long, Repository: long, Digest: "sha256:" + strings.Repeat("0", 64)}
 	decision := &pipeline.Decision{Summary: long}
 	bundle := pipeline.PushedBundle{
 		Version: long, CSV: long, Repository: long, DefaultChannel: long,
@@ -83,7 +84,7 @@ func worstResult(text string) ResultInput {
 	for range 3000 {
 		some := long[:2000]
 		bundle.Tags, bundle.Channels = append(bundle.Tags, some[:100]), append(bundle.Channels, text)
-		res.Files, res.Warnings = append(res.Files, some), append(res.Warnings, some)
+		res.Files, res.Warnings, res.Deleted = append(res.Files, some), append(res.Warnings, some), append(res.Deleted, some)
 		res.Replacements = append(res.Replacements, pipeline.Replacement{Old: some, New: some, Count: math.MaxInt})
 		decision.Policies = append(decision.Policies, some)
 		decision.Unsatisfied = append(decision.Unsatisfied, pipeline.Requirement{
@@ -132,6 +133,34 @@ func TestWorstResultFits(t *testing.T) {
 				t.Errorf("%q: %d bytes", text, len(payload))
 			}
 		}
+	}
+}
+
+// As many versions as there may be: what does not fit is counted.
+func TestDeletedIsBounded(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		count int
+		text  string
+		whole bool
+	}{
+		{0, "", true}, {1000, "9999999999.0.0", true}, {5000, "1.0.0", false}, {1000, strings.Repeat("\x01", 1000), false},
+	} {
+		versions := slices.Repeat([]string{tt.text}, tt.count)
+		d := newResultData(deleted(pipeline.OutcomeDeleted, nil, versions...))
+		if size := len(mustEncode(t, d.Deleted)); size > maxDeleted+len("[]") || d.Deleted == nil {
+			t.Errorf("%d bytes of %d versions", size, len(d.Deleted))
+		}
+		var warnings []string
+		if left := tt.count - len(d.Deleted); left > 0 {
+			warnings = []string{fmt.Sprintf("%d more deleted versions are left out", left)}
+		}
+		if diff := cmp.Diff(warnings, d.Warnings); diff != "" || tt.whole != (warnings == nil) {
+			t.Errorf("%d of %d versions: %s", len(d.Deleted), tt.count, diff)
+		}
+	}
+	if d := newResultData(published()); d.Deleted != nil {
+		t.Errorf("a publication deleted %q", d.Deleted)
 	}
 }
 

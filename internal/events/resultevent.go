@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"path"
 	"strconv"
 	"time"
 
@@ -42,8 +43,9 @@ func newResultEvent(in ResultInput) (e event.Event, subject string, err error) {
 	if err != nil {
 		return event.Event{}, "", err
 	}
-	if published := in.Outcome == pipeline.OutcomePublished; published != (in.Result.Err == nil) {
-		return event.Event{}, "", fmt.Errorf("outcome %s contradicts whether there is an error", in.Outcome)
+	done := in.Outcome == pipeline.OutcomePublished || in.Outcome == pipeline.OutcomeDeleted
+	if done != (in.Result.Err == nil) || done && in.Outcome != doneOutcome(in.Result) {
+		return event.Event{}, "", fmt.Errorf("outcome %s contradicts the result", in.Outcome)
 	}
 	e, err = newEvent(head{
 		eventType: eventType, source: in.Source, id: resultID(in),
@@ -57,7 +59,16 @@ func newResultEvent(in ResultInput) (e event.Event, subject string, err error) {
 			e.SetExtension(name, value)
 		}
 	}
-	return e, ResultSubject(in.Outcome, in.Result.Organization, in.Result.Package), e.Validate()
+	return e, ResultSubject(in.Outcome, in.Result.Organization, packageOf(in.Result)), e.Validate()
+}
+
+// packageOf is what stands for the package in a result's subject: of a deletion,
+// which knows of none, the last part of the repository.
+func packageOf(res pipeline.Result) string {
+	if res.Package == "" && res.Repository != "" {
+		return path.Base(res.Repository)
+	}
+	return res.Package
 }
 
 func resultType(outcome pipeline.Outcome) (string, error) {
@@ -70,6 +81,8 @@ func resultType(outcome pipeline.Outcome) (string, error) {
 		return TypeFailed, nil
 	case pipeline.OutcomeWaiting:
 		return TypeWaiting, nil
+	case pipeline.OutcomeDeleted:
+		return TypeDeleted, nil
 	}
 	return "", fmt.Errorf("outcome %q has no event", outcome)
 }
@@ -98,7 +111,7 @@ func extension(e event.Event, name string) string {
 // resultID is what repeats of one result have in common.
 func resultID(in ResultInput) string {
 	res := in.Result
-	if res.Trigger.Kind == pipeline.PushRequested {
+	if res.Trigger.Requested() {
 		return digest("request", res.Trigger.Source, res.Trigger.ID, res.Organization, string(in.Outcome))
 	}
 	build, checksum := res.NVR.String(), res.Archive.Checksum.String()
@@ -112,7 +125,7 @@ func resultID(in ResultInput) string {
 }
 
 // publishedID is the id of the result of an announced build. The digests are in
-// it: other images, of another configuration, are to be told of.
+// it: other content, of another configuration, is to be told of.
 func publishedID(organization, build, checksum string, digests []string) string {
 	return digest(append([]string{"build", organization, build, checksum, string(pipeline.OutcomePublished)}, digests...)...)
 }

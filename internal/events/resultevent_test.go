@@ -46,6 +46,45 @@ func published() ResultInput {
 	}
 }
 
+// released is what was published in an app registry.
+func released() ResultInput {
+	in := published()
+	in.Result.Target, in.Result.Publication.Bundles = pipeline.TargetAppRegistry, nil
+	in.Result.Publication.Release = &pipeline.PushedRelease{
+		Version: "3.0.0", Repository: "my.org/etcd", Digest: "sha256:" + strings.Repeat("0", 64),
+	}
+	return in
+}
+
+// byHand is what came of an archive by hand that in came of.
+func byHand(in ResultInput) ResultInput {
+	trigger := &in.Result.Trigger
+	trigger.Kind, trigger.Type, trigger.Organization = pipeline.PushRequested, TypePushRequested, in.Result.Organization
+	trigger.Given.Object = "uploads/etcd.zip"
+	in.Result.NVR, in.Result.BuildID, in.Result.Decision = pipeline.NVR{}, 0, nil
+	in.Result.Archive = pipeline.Archive{
+		Name: trigger.Given.Object, Size: -1, Checksum: pipeline.Checksum{Algorithm: "sha256", Hex: strings.Repeat("0", 64)},
+	}
+	return in
+}
+
+// deleted is what came of a request to delete that ended with err.
+func deleted(outcome pipeline.Outcome, err error, versions ...string) ResultInput {
+	cause := newTestEvent(TypeDeleteRequested, nil)
+	return ResultInput{
+		Outcome: outcome, Tries: 1, Cause: cause, Source: "/omps-consumer", Time: testTime,
+		Result: pipeline.Result{
+			Trigger: pipeline.Trigger{
+				ID: cause.ID(), Source: cause.Source(), Type: cause.Type(), Kind: pipeline.DeleteRequested,
+				Organization: "my.org", Repository: "a/etcd.x",
+			},
+			Organization: "my.org", Target: pipeline.TargetAppRegistry, Repository: "my.org/a/etcd.x", Deleted: versions,
+			Durations: map[pipeline.StageName]time.Duration{pipeline.StageDelete: 7 * time.Millisecond},
+			Err:       err,
+		},
+	}
+}
+
 func failed(outcome pipeline.Outcome, err error) ResultInput {
 	in := published()
 	in.Outcome, in.Result.Err, in.Result.Publication, in.Result.Package = outcome, err, pipeline.Publication{}, ""
@@ -87,6 +126,57 @@ func TestResultEvent(t *testing.T) {
 	}
 }
 
+// An archive by hand has no build, and so no event subject.
+func TestResultEventOfAnArchive(t *testing.T) {
+	t.Parallel()
+	for _, in := range []ResultInput{byHand(published()), byHand(released())} {
+		e, subject, err := newResultEvent(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if subject != "omps.result.published.my_org.etcd" || e.Subject() != "" {
+			t.Errorf("%s %q", subject, e.Subject())
+		}
+		d, err := DataOf(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := &ArchiveData{Name: "uploads/etcd.zip", Checksum: "sha256:" + strings.Repeat("0", 64), Bytes: 20480}
+		if diff := cmp.Diff(want, d.Archive); diff != "" || d.NVR != "" || d.BuildID != 0 || d.Decision != nil {
+			t.Errorf("%+v %s", d, diff)
+		}
+		if diff := cmp.Diff(in.Result.Publication.Release, d.Release); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestResultEventOfADeletion(t *testing.T) {
+	t.Parallel()
+	e, subject, err := newResultEvent(deleted(pipeline.OutcomeDeleted, nil, "1.0.0", "2.0.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const data = `{"organization":"my.org","outcome":"deleted","target":"app-registry","repository":"my.org/a/etcd.x",` +
+		`"deleted":["1.0.0","2.0.0"],"repeated":false,"tries":1,"durations_ms":{"delete":7},` +
+		`"trigger":{"id":"4711","source":"https://koji.example.com/kojihub","type":"org.koji.operator-manifests.delete-requested.v1"}}`
+	if diff := cmp.Diff(data, string(e.Data())); diff != "" {
+		t.Error(diff)
+	}
+	if subject != "omps.result.deleted.my_org.etcd_x" || e.Type() != TypeDeleted || e.Subject() != "" {
+		t.Errorf("%s %s %q", subject, e.Type(), e.Subject())
+	}
+	_, subject, err = newResultEvent(deleted(pipeline.OutcomeRejected, pipeline.Reject(pipeline.ReasonPackageNotFound, errTest)))
+	if err != nil || subject != "omps.result.rejected.my_org.etcd_x" {
+		t.Errorf("%s %v", subject, err)
+	}
+	early := deleted(pipeline.OutcomeRejected, pipeline.Reject(pipeline.ReasonUnknownOrganization, errTest))
+	early.Result.Repository = ""
+	if _, subject, err = newResultEvent(early); err != nil || subject != "omps.result.rejected.my_org._" {
+		t.Errorf("%s %v", subject, err)
+	}
+}
+
 func TestResultEventKeepsCorrelation(t *testing.T) {
 	t.Parallel()
 	in := published()
@@ -116,7 +206,12 @@ func TestResultEventsFollowTheirSchema(t *testing.T) {
 		{Type: "test-result-failed", Testcase: "t", ResultID: 7, Details: "d"}, {Type: "other"},
 	}}
 	faults := &pipeline.Invalid{Faults: []pipeline.Fault{{File: "a.yaml", Path: "spec", Text: "bad"}}}
-	inputs := []ResultInput{published()}
+	inputs := []ResultInput{
+		published(), released(), byHand(published()), byHand(released()),
+		deleted(pipeline.OutcomeDeleted, nil, "1.0.0", "2.0.0"), deleted(pipeline.OutcomeDeleted, nil),
+		deleted(pipeline.OutcomeFailed, errTest, "1.0.0"), deleted(pipeline.OutcomeRejected, errTest),
+		byHand(failed(pipeline.OutcomeRejected, pipeline.Reject(pipeline.ReasonArchiveNotAccepted, errTest))),
+	}
 	for _, outcome := range []pipeline.Outcome{pipeline.OutcomeRejected, pipeline.OutcomeFailed, pipeline.OutcomeWaiting} {
 		for _, reason := range pipeline.Reasons() {
 			for _, stage := range pipeline.StageNames() {
@@ -193,6 +288,11 @@ func TestResultEventRefuses(t *testing.T) {
 	noSource := published()
 	noSource.Source = ""
 	for name, in := range map[string]ResultInput{
+		"deleted, but published":  deleted(pipeline.OutcomePublished, nil),
+		"published, but deleted":  failed(pipeline.OutcomeDeleted, nil),
+		"deleted with an error":   deleted(pipeline.OutcomeDeleted, errors.New("x")),
+		"deleted by a push":       failed(pipeline.OutcomeDeleted, errors.New("x")),
+		"deletion without either": deleted(pipeline.OutcomeRejected, nil),
 		"ignored":                 failed(pipeline.OutcomeIgnored, errors.New("x")),
 		"unknown":                 failed("lost", errors.New("x")),
 		"published with an error": failed(pipeline.OutcomePublished, errors.New("x")),
@@ -221,6 +321,7 @@ func TestResultID(t *testing.T) {
 		"another trigger": func(in *ResultInput) { in.Result.Trigger.ID, in.Result.Trigger.Source = "x", "/y" },
 		"another time":    func(in *ResultInput) { in.Time, in.Tries = time.Time{}, 9 },
 		"repeated":        func(in *ResultInput) { in.Result.Publication.Repeated = true },
+		"a warning":       func(in *ResultInput) { in.Result.Publication.Warnings = []string{"x"} },
 	} {
 		if id(change) != announced {
 			t.Errorf("%s changes the id of an announcement's result", name)
@@ -246,6 +347,15 @@ func TestResultID(t *testing.T) {
 		"request's source":       request(func(in *ResultInput) { in.Result.Trigger.Source = "x" }),
 		"request's organization": request(func(in *ResultInput) { in.Result.Organization = "x" }),
 		"request's outcome":      request(func(in *ResultInput) { in.Outcome = pipeline.OutcomeRejected }),
+		"request to delete":      func(in *ResultInput) { *in = deleted(pipeline.OutcomeDeleted, nil) },
+		"another one": func(in *ResultInput) {
+			*in = deleted(pipeline.OutcomeDeleted, nil)
+			in.Result.Trigger.ID = "x"
+		},
+		"release":              func(in *ResultInput) { *in = released() },
+		"release's version":    func(in *ResultInput) { *in = released(); in.Result.Publication.Release.Version = "4.0.0" },
+		"release's repository": func(in *ResultInput) { *in = released(); in.Result.Publication.Release.Repository = "my.org/x" },
+		"release's digest":     func(in *ResultInput) { *in = released(); in.Result.Publication.Release.Digest = "sha256:1" },
 	} {
 		if other, ok := seen[id(change)]; ok {
 			t.Errorf("%s has the same id as %s", name, other)

@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,12 +27,11 @@ type Reader struct {
 //     and a build that says itself that nobody wants it;
 //   - Malformed: a type that is not ours where only our input belongs, data
 //     that its schema refuses or that contradicts itself, a request whose
-//     organization is not that of its subject;
-//   - Rejected: a request for what cannot be done. The Trigger beside it says
-//     whom to answer.
+//     organization is not that of its subject.
 //
 // A build is named by the data or, where that names none, by the event's
-// subject attribute, which then has to be an NVR.
+// subject attribute, which then has to be an NVR. A request with an archive by
+// hand, or to delete, is about no build whatever that attribute says.
 func (r Reader) Trigger(subject string, e event.Event) (pipeline.Trigger, error) {
 	t := pipeline.Trigger{ID: e.ID(), Source: e.Source(), Type: e.Type()}
 	t.Correlation = extension(e, extCorrelation)
@@ -40,6 +40,9 @@ func (r Reader) Trigger(subject string, e event.Event) (pipeline.Trigger, error)
 		return r.announced(t, e)
 	case KindRequest:
 		t.Kind = pipeline.PushRequested
+		if t.Type == TypeDeleteRequested {
+			t.Kind = pipeline.DeleteRequested
+		}
 		return r.requested(subject, t, e)
 	case KindDecision:
 		t.Kind = pipeline.DecisionUpdated
@@ -98,36 +101,70 @@ func (r Reader) requested(subject string, t pipeline.Trigger, e event.Event) (pi
 	if err != nil {
 		return t, err
 	}
-	if t.Type == TypeDeleteRequested {
-		if err := r.check(t.Type, data, true, e); err != nil {
-			return t, err
-		}
-		return t, pipeline.Reject(pipeline.ReasonNotSupported, errors.New("deleting is not supported by this version"))
+	if t.Kind == pipeline.PushRequested {
+		return r.pushRequested(t, data, e)
 	}
-	return r.pushRequested(t, data, e)
+	if err := r.check(t.Type, data, true, e); err != nil {
+		return t, err
+	}
+	t.Repository, t.Version = data.member("repository").text(), data.member("version").text()
+	return t, nil
 }
 
 // pushRequested reads a request's data. Its version is that to publish as, not
 // the build's.
 func (r Reader) pushRequested(t pipeline.Trigger, data raw, e event.Event) (pipeline.Trigger, error) {
-	build := &record{nvr: data.member("nvr"), buildID: data.member("build_id")}
-	archive := data.member("archive").given()
-	if err := r.check(t.Type, data, build.names() || archive, e); err != nil {
-		return t, err
-	}
-	var err error
-	if t.NVR, err = build.readNVR(); err == nil {
-		t.BuildID, err = build.readID(false)
-	}
-	if err != nil {
+	build, archive := &record{nvr: data.member("nvr"), buildID: data.member("build_id")}, data.member("archive")
+	if err := oneSource(build, archive); err != nil {
 		return t, pipeline.Malform(pipeline.ReasonInvalidEvent, err)
+	}
+	if err := r.check(t.Type, data, build.names() || archive.given(), e); err != nil {
+		return t, err
 	}
 	t.Repository, t.Version = data.member("repository").text(), data.member("version").text()
 	t.Force = data.member("force") == "true"
-	if archive {
-		return t, pipeline.Reject(pipeline.ReasonNotSupported, errors.New("an archive by hand is not supported by this version"))
+	var err error
+	if archive.given() {
+		t.Given, err = readGiven(archive)
+	} else if t.NVR, err = build.readNVR(); err == nil {
+		t.BuildID, err = build.readID(false)
+	}
+	switch {
+	case err != nil:
+		return t, pipeline.Malform(pipeline.ReasonInvalidEvent, err)
+	case archive.given():
+		return t, nil
 	}
 	return named(t, e)
+}
+
+// oneSource says in plain words what the schema refuses as well: whoever asks
+// for two things would get one of them.
+func oneSource(build *record, archive raw) error {
+	switch {
+	case archive.given() && build.names():
+		return errors.New("data: names a build beside an archive: a request is for one of them")
+	case archive.member("object").given() && archive.member("inline").given():
+		return errors.New("data: archive has both object and inline: it is one of them")
+	}
+	return nil
+}
+
+// readGiven reads an archive by hand that the schema has let pass.
+func readGiven(archive raw) (pipeline.Given, error) {
+	if object := archive.member("object").text(); object != "" {
+		return pipeline.Given{Object: object}, nil
+	}
+	// Line breaks mean nothing to the decoder, and padding nothing to us.
+	text := strings.TrimRight(archive.member("inline").text(), "=\r\n")
+	data, err := base64.RawStdEncoding.DecodeString(text)
+	if err == nil && len(data) == 0 {
+		err = errors.New("empty")
+	}
+	if err != nil {
+		return pipeline.Given{}, fmt.Errorf("data: archive inline: %w", err)
+	}
+	return pipeline.Given{Inline: string(data)}, nil
 }
 
 // organization is the configured one whose token a request's subject ends

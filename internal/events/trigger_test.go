@@ -166,7 +166,33 @@ func TestTriggerRefuses(t *testing.T) {
 		{"request with a bad nvr", TypePushRequested, `{"nvr":"a"}`, "name-version-release"},
 		{"request with nulls", TypePushRequested, `{"build_id":null,"archive":null}`, "'/archive': got null"},
 		{"archive of nothing", TypePushRequested, `{"archive":{}}`, "'/archive'"},
+		{"archive a string", TypePushRequested, `{"archive":"UEsDBA=="}`, "'/archive': got string"},
+		{"archive of nulls", TypePushRequested, `{"archive":{"object":null,"inline":null}}`, "'/archive/object': got null"},
+		{"archive beside an nvr", TypePushRequested, `{"archive":{"inline":"UEsDBA=="},"nvr":"a-1-1"}`, "names a build beside an archive"},
+		{"archive beside a build id", TypePushRequested, `{"archive":{"object":"a/b"},"build_id":1}`, "names a build beside an archive"},
+		{"archive beside a build id of no sense", TypePushRequested, `{"archive":{"object":"a/b"},"build_id":"x"}`, "names a build beside an archive"},
+		{"archive twice", TypePushRequested, `{"archive":{"object":"a/b","inline":"UEsDBA=="}}`, "has both object and inline"},
+		{"object without a bucket", TypePushRequested, `{"archive":{"object":"a.zip"}}`, "'/archive/object'"},
+		{"object without a name", TypePushRequested, `{"archive":{"object":"a/"}}`, "'/archive/object'"},
+		{"object a number", TypePushRequested, `{"archive":{"object":5}}`, "'/archive/object': got number"},
+		{"object too long", TypePushRequested, `{"archive":{"object":"a/` + long + `"}}`, "512"},
+		{"inline that is empty", TypePushRequested, `{"archive":{"inline":""}}`, "'/archive/inline': minLength"},
+		{"inline that is nothing but padding", TypePushRequested, `{"archive":{"inline":"=\n="}}`, "archive inline: empty"},
+		{"inline a list", TypePushRequested, `{"archive":{"inline":[80,75]}}`, "'/archive/inline': got array"},
+		{"inline in hexadecimal", TypePushRequested, `{"archive":{"inline":"0x504b!"}}`, "archive inline: illegal base64 data at input byte 6"},
+		{"inline cut off", TypePushRequested, `{"archive":{"inline":"UEsDB"}}`, "archive inline: illegal base64"},
+		{"inline with padding inside", TypePushRequested, `{"archive":{"inline":"UEs=DBA="}}`, "archive inline: illegal base64"},
 		{"delete nothing", TypeDeleteRequested, `{}`, "missing property 'repository'"},
+		{"delete without data", TypeDeleteRequested, ``, "missing property 'repository'"},
+		{"delete an empty repository", TypeDeleteRequested, `{"repository":""}`, "'/repository'"},
+		{"delete another's repository", TypeDeleteRequested, `{"repository":"../other/etcd"}`, "'/repository'"},
+		{"delete by a template", TypeDeleteRequested, `{"repository":"{package}"}`, "'/repository'"},
+		{"delete for another organization", TypeDeleteRequested, `{"repository":"etcd","organization":"other"}`, `organization "other"`},
+		{"delete too long a version", TypeDeleteRequested, `{"repository":"etcd","version":"` + long + `"}`, "128"},
+		// What may be a mistake does not delete everything.
+		{"delete an empty version", TypeDeleteRequested, `{"repository":"etcd","version":""}`, "'/version': minLength"},
+		{"delete a null", TypeDeleteRequested, `{"repository":"etcd","version":null}`, "'/version': got null"},
+		{"delete a version by another name", TypeDeleteRequested, `{"repository":"etcd","release":"1.0.0"}`, "'release' not allowed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -227,22 +253,6 @@ func TestTriggerOfRequest(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
-	}
-}
-
-func TestTriggerAnswersWhatItCannotDo(t *testing.T) {
-	t.Parallel()
-	r := newReader(t, "myorg")
-	for _, tt := range []struct{ eventType, subject, data string }{
-		{TypePushRequested, "omps.request.push.myorg", `{"archive":{"object":"uploads/a.zip"}}`},
-		{TypePushRequested, "omps.request.push.myorg", `{"archive":{"inline":"UEsDBA=="},"nvr":"a-1-1"}`},
-		{TypeDeleteRequested, "omps.request.delete.myorg", `{"repository":"etcd","version":"3.0.0"}`},
-	} {
-		got, err := r.Trigger(tt.subject, newTestEvent(tt.eventType, []byte(tt.data)))
-		wantError(t, err, pipeline.Rejected, pipeline.ReasonNotSupported)
-		if got.Kind != pipeline.PushRequested || got.Organization != "myorg" || got.ID != "4711" {
-			t.Errorf("%s: nobody to answer: %+v", tt.data, got)
-		}
 	}
 }
 

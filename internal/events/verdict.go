@@ -82,7 +82,7 @@ type Verdict struct {
 	DeadLetter bool
 
 	// Outcome and Reason name the verdict in metrics and logs; Err is the error
-	// behind them, nil when published.
+	// behind them, nil when published or deleted.
 	Outcome pipeline.Outcome
 	Reason  pipeline.Reason
 	Err     error
@@ -100,7 +100,7 @@ func Judge(results []pipeline.Result, tries uint64, age time.Duration, p Policy,
 	}
 	var v Verdict
 	for _, r := range results {
-		outcome := p.outcome(r.Err, tries, age)
+		outcome := p.outcome(r, tries, age)
 		switch a := (Answer{Result: r, Outcome: outcome}); {
 		case outcome == outcomeRetried:
 			v.Retried = append(v.Retried, a)
@@ -149,9 +149,18 @@ func (p Policy) maxTries(age time.Duration) uint64 {
 // them.
 func (p Policy) putOff() time.Duration { return max(min(p.Recheck/2, maxPutOff), 1) }
 
-func (p Policy) outcome(err error, tries uint64, age time.Duration) pipeline.Outcome {
+// doneOutcome is the outcome of a result without an error.
+func doneOutcome(r pipeline.Result) pipeline.Outcome {
+	if r.Trigger.Kind == pipeline.DeleteRequested {
+		return pipeline.OutcomeDeleted
+	}
+	return pipeline.OutcomePublished
+}
+
+func (p Policy) outcome(r pipeline.Result, tries uint64, age time.Duration) pipeline.Outcome {
+	err := r.Err
 	if err == nil {
-		return pipeline.OutcomePublished
+		return doneOutcome(r)
 	}
 	spent := tries >= p.maxTries(age) || age >= p.MaxAge && tries >= fairTries
 	switch pipeline.ClassOf(err) {
@@ -185,7 +194,7 @@ func (p Policy) outcome(err error, tries uint64, age time.Duration) pipeline.Out
 // answered tells whether the outcome has a result event.
 func answered(o pipeline.Outcome) bool {
 	switch o {
-	case pipeline.OutcomePublished, pipeline.OutcomeRejected, pipeline.OutcomeFailed, pipeline.OutcomeWaiting:
+	case pipeline.OutcomePublished, pipeline.OutcomeDeleted, pipeline.OutcomeRejected, pipeline.OutcomeFailed, pipeline.OutcomeWaiting:
 		return true
 	}
 	return false
@@ -206,7 +215,7 @@ func weight(o pipeline.Outcome) int {
 		return 3
 	case pipeline.OutcomeRejected:
 		return 2
-	case pipeline.OutcomePublished:
+	case pipeline.OutcomePublished, pipeline.OutcomeDeleted:
 		return 1
 	}
 	return 0
@@ -214,7 +223,7 @@ func weight(o pipeline.Outcome) int {
 
 func settles(o pipeline.Outcome) Action {
 	switch o {
-	case pipeline.OutcomePublished, pipeline.OutcomeRejected:
+	case pipeline.OutcomePublished, pipeline.OutcomeDeleted, pipeline.OutcomeRejected:
 		return ActionDoubleAck
 	case pipeline.OutcomeIgnored:
 		return ActionAck

@@ -147,6 +147,59 @@ func TestJudgePublished(t *testing.T) {
 	}
 }
 
+func TestJudgeDeleted(t *testing.T) {
+	t.Parallel()
+	deletion := pipeline.Trigger{Kind: pipeline.DeleteRequested}
+	for _, tries := range []uint64{1, 3, 1000} {
+		v := Judge([]pipeline.Result{{Trigger: deletion, Organization: "a"}}, tries, 100*time.Hour, DefaultPolicy(), 0)
+		if v.Action != ActionDoubleAck || v.Outcome != pipeline.OutcomeDeleted || v.Reason != "" || v.Err != nil ||
+			v.DeadLetter || len(v.Answers) != 1 || v.Answers[0].Outcome != pipeline.OutcomeDeleted {
+			t.Errorf("after %d tries: %+v", tries, v)
+		}
+	}
+	for err, want := range map[error]pipeline.Outcome{
+		pipeline.Reject(pipeline.ReasonPackageNotFound, errTest):  pipeline.OutcomeRejected,
+		pipeline.Retry(pipeline.ReasonQuayUnavailable, errTest):   outcomeRetried,
+		pipeline.Malform(pipeline.ReasonInvalidEvent, errTest):    outcomeMalformed,
+		pipeline.Retry(pipeline.ReasonUnauthorized, errTest):      outcomeRetried,
+		pipeline.Ignore(pipeline.ReasonNoOrganization, errTest):   pipeline.OutcomeIgnored,
+		pipeline.Wait(pipeline.ReasonGateWaiting, errors.New("")): pipeline.OutcomeWaiting,
+	} {
+		if v := Judge([]pipeline.Result{{Trigger: deletion, Err: err}}, 1, 0, DefaultPolicy(), 0); v.Outcome != want {
+			t.Errorf("%v: %s, want %s", err, v.Outcome, want)
+		}
+	}
+}
+
+// Every outcome has an answer or none, a rank of its own kind, and a way to be
+// settled.
+func TestEveryOutcomeIsSettled(t *testing.T) {
+	t.Parallel()
+	want := map[pipeline.Outcome]struct {
+		answered bool
+		action   Action
+		weight   int
+	}{
+		pipeline.OutcomePublished: {true, ActionDoubleAck, 1},
+		pipeline.OutcomeDeleted:   {true, ActionDoubleAck, 1},
+		pipeline.OutcomeRejected:  {true, ActionDoubleAck, 2},
+		pipeline.OutcomeFailed:    {true, ActionTerm, 4},
+		pipeline.OutcomeWaiting:   {true, ActionNak, 5},
+		pipeline.OutcomeIgnored:   {false, ActionAck, 0},
+		outcomeMalformed:          {false, ActionTerm, 3},
+		outcomeRetried:            {false, ActionNak, 6},
+	}
+	for _, o := range append(pipeline.Outcomes(), outcomeMalformed, outcomeRetried) {
+		w, ok := want[o]
+		if !ok || answered(o) != w.answered || settles(o) != w.action || weight(o) != w.weight {
+			t.Errorf("%s: answered %t, %s, weighs %d; want %+v", o, answered(o), settles(o), weight(o), w)
+		}
+		if _, err := resultType(o); (err == nil) != w.answered {
+			t.Errorf("%s: its event: %v", o, err)
+		}
+	}
+}
+
 // What an earlier run published and told of is settled without a word.
 func TestJudgeKnown(t *testing.T) {
 	t.Parallel()

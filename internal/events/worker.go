@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -86,18 +83,14 @@ func (c *Consumer) handle(ctx context.Context, d *delivery) {
 
 // work reads the trigger and runs it, unless the delivery's budget is spent.
 func (c *Consumer) work(ctx context.Context, d *delivery) (w worked) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.logPanic(p, "event_id", w.trigger.ID, "stream", d.stream, "sequence", d.sequence)
-			w.results = c.concerned(w.trigger, errPanic)
-		}
-	}()
+	defer c.recovered(&w.trigger, &w.results)
 	err := d.err
 	if err == nil {
 		w.cause, err = Decode(d.msg.Subject(), d.msg.Headers(), d.msg.Data())
 	}
 	if err == nil {
 		w.trigger, err = c.opts.Reader.Trigger(d.msg.Subject(), w.cause)
+		w.trigger.Again = d.tries > 1
 	}
 	if err == nil {
 		err = c.exhausted(ctx, d, w.trigger)
@@ -139,14 +132,17 @@ func (c *Consumer) exhausted(ctx context.Context, d *delivery, t pipeline.Trigge
 	return err
 }
 
-// run runs a build, and turns a panic into a result that says whose it was.
+// recovered, deferred, turns a panic into results that say whose it was.
+func (c *Consumer) recovered(t *pipeline.Trigger, results *[]pipeline.Result) {
+	if p := recover(); p != nil {
+		c.logPanic(p, "event_id", t.ID, "nvr", t.NVR)
+		*results = c.concerned(*t, errPanic)
+	}
+}
+
+// run runs a build.
 func (c *Consumer) run(ctx context.Context, t pipeline.Trigger) (results []pipeline.Result) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.logPanic(p, "event_id", t.ID)
-			results = c.concerned(t, errPanic)
-		}
-	}()
+	defer c.recovered(&t, &results)
 	ctx, cancel := context.WithTimeout(ctx, c.opts.BuildTimeout)
 	defer cancel()
 	return c.opts.Handler.Run(ctx, t)
@@ -231,72 +227,6 @@ func (c *Consumer) settleFailed(action string, err error, more ...any) {
 
 func (c *Consumer) logPanic(value any, more ...any) {
 	c.log.Error("panic", append(more, "panic", fmt.Sprint(value), "stack", string(debug.Stack()))...)
-}
-
-// report writes the one line of a delivery.
-func (c *Consumer) report(ctx context.Context, d *delivery, w worked, v Verdict) {
-	level, text := slog.LevelInfo, "settled"
-	switch {
-	case v.Reason == pipeline.ReasonNothingWaits: // most decisions are about builds of others
-		level = slog.LevelDebug
-	case v.Outcome == pipeline.OutcomeWaiting && d.tries > 1: // said before
-		level, text = slog.LevelDebug, "still waiting"
-	case v.Outcome == pipeline.OutcomeWaiting:
-		text = "waiting"
-	case v.Action == ActionNak:
-		level, text = slog.LevelWarn, "to be tried again"
-	}
-	if !c.log.Enabled(ctx, level) {
-		return
-	}
-	attrs := []slog.Attr{
-		slog.String("event_id", w.trigger.ID), slog.Uint64("tries", d.tries),
-		slog.Duration("age", d.age(time.Now()).Round(time.Millisecond)), slog.String("outcome", string(v.Outcome)),
-	}
-	var orgs, digests []string
-	nvr, id := w.trigger.NVR, w.trigger.BuildID
-	for _, r := range w.results {
-		nvr, id = r.NVR, r.BuildID
-		if r.Organization != "" {
-			orgs = append(orgs, r.Organization)
-		}
-		for _, b := range r.Publication.Bundles {
-			if _, digest, ok := strings.Cut(b.Reference, "@"); ok {
-				digests = append(digests, digest)
-			}
-		}
-	}
-	some := func(name, value string) {
-		if value != "" {
-			attrs = append(attrs, slog.String(name, value))
-		}
-	}
-	if v.Outcome == pipeline.OutcomePublished && repeated(w.results) {
-		attrs = append(attrs, slog.Bool("repeated", true))
-	}
-	some("nvr", nvr.String())
-	if id != 0 {
-		attrs = append(attrs, slog.Int64("build_id", id))
-	}
-	if nvr.IsZero() && id == 0 { // nothing else says which message this is
-		attrs = append(attrs, slog.String("stream", d.stream), slog.Uint64("sequence", d.sequence))
-	}
-	some("organization", strings.Join(orgs, ","))
-	some("digest", strings.Join(digests, ","))
-	some("stage", string(pipeline.StageOf(v.Err)))
-	some("reason", string(v.Reason))
-	if v.Err != nil {
-		some("err", oneLine(v.Err, maxErrorBytes))
-	}
-	if v.Action == ActionNak {
-		attrs = append(attrs, slog.Duration("delay", v.Delay))
-	}
-	c.log.LogAttrs(ctx, level, text, attrs...)
-}
-
-// repeated tells whether nothing had to be pushed for any of the results.
-func repeated(results []pipeline.Result) bool {
-	return !slices.ContainsFunc(results, func(r pipeline.Result) bool { return !r.Known && !r.Publication.Repeated })
 }
 
 // jitter is even in [-1, 1).

@@ -7,6 +7,7 @@ type TriggerKind uint8
 const (
 	BuildAnnounced  TriggerKind = iota // the build system says that a build is complete
 	PushRequested                      // somebody asks for one organization
+	DeleteRequested                    // somebody wants gone what one organization has published
 	DecisionUpdated                    // the gate has changed its mind about a build
 )
 
@@ -15,6 +16,7 @@ type Trigger struct {
 	ID, Source, Type string // the event's own identity
 	Correlation      string // the id of the first event of the chain that led to this one
 	Kind             TriggerKind
+	Again            bool // it was tried before, and nobody may know how far that came
 
 	NVR     NVR   // zero when only the id is known
 	BuildID int64 // 0 when only the NVR is known
@@ -32,7 +34,20 @@ type Trigger struct {
 	Repository   string
 	Version      string
 	Force        bool
+	Given        Given // an archive by hand instead of a build
 }
+
+// Requested tells whether somebody asked, who is to be answered.
+func (t Trigger) Requested() bool { return t.Kind == PushRequested || t.Kind == DeleteRequested }
+
+// Given is an archive that comes with a request. The zero Given is none.
+type Given struct {
+	Object string // BUCKET/NAME in an object store
+	Inline string // the archive's bytes
+}
+
+// IsZero tells whether there is none.
+func (g Given) IsZero() bool { return g == Given{} }
 
 // BuildState is Koji's state number of a build.
 type BuildState int
@@ -77,10 +92,11 @@ type HubBuild struct {
 // HasManifests tells whether the build holds operator manifests.
 func (b HubBuild) HasManifests() bool { return b.ManifestsArchive != "" || b.LogArchive != "" }
 
-// Archive is the operator manifests file that Koji attaches to a build.
+// Archive is the operator manifests file that Koji attaches to a build, or one
+// that came with a request.
 type Archive struct {
 	Name string
-	Path string // relative to the root of the Koji files server, slash-separated, clean
+	Path string // relative to the root of the Koji files server, slash-separated, clean; "" for one that came with a request
 
 	// Size in bytes; negative when Koji keeps none (the file is among the logs).
 	Size int64
@@ -100,7 +116,8 @@ func (c Checksum) String() string {
 }
 
 // Build is a complete build with operator manifests that at least one
-// organization wants.
+// organization wants. Where the archive came with a request there is no build:
+// ID and NVR are zero.
 type Build struct {
 	Trigger       Trigger
 	ID            int64

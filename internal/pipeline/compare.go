@@ -78,18 +78,15 @@ func flatten(n *yaml.Node, list []*yaml.Node) []*yaml.Node {
 type lineRanges [][2]int
 
 // lines tells on which lines of data the spans lie, the first line being 1.
-// Lines end as YAML 1.1 has them end, since yaml.v3 counts by it.
 func lines(data []byte, spans []span) lineRanges {
 	ranges := make(lineRanges, len(spans))
 	line, at := 1, 0
 	upTo := func(end int) int {
-		for ; at < end; at++ {
-			switch {
-			case data[at] == '\n',
-				data[at] == '\r' && (at+1 == len(data) || data[at+1] != '\n'),
-				data[at] == 0x85 && at > 0 && data[at-1] == 0xc2,                                             // NEL
-				(data[at] == 0xa8 || data[at] == 0xa9) && at > 1 && data[at-1] == 0x80 && data[at-2] == 0xe2: // LS, PS
-				line++
+		for at < end {
+			if n := lineBreak(data, at); n > 0 && at+n <= end {
+				line, at = line+1, at+n
+			} else {
+				at++
 			}
 		}
 		return line

@@ -41,6 +41,8 @@ const (
 	ReasonUnknownOrganization  Reason = "unknown-organization" // a request for one that is not configured
 	ReasonNotSupported         Reason = "not-supported"
 	ReasonArchiveNotFound      Reason = "archive-not-found"
+	ReasonArchiveNotAccepted   Reason = "archive-not-accepted" // by hand, where none are
+	ReasonArchiveUnavailable   Reason = "archive-unavailable"  // the object store does not answer
 	ReasonKojiUnavailable      Reason = "koji-unavailable"
 	ReasonGreenwaveUnavailable Reason = "greenwave-unavailable"
 	ReasonGateWaiting          Reason = "gate-waiting"
@@ -49,6 +51,7 @@ const (
 	ReasonInvalidManifests     Reason = "invalid-manifests"
 	ReasonNoPackage            Reason = "no-package"
 	ReasonInvalidVersion       Reason = "invalid-version"
+	ReasonVersionExists        Reason = "version-exists" // with other content
 	ReasonForbiddenRegistry    Reason = "forbidden-registry"
 	ReasonUnauthorized         Reason = "unauthorized"
 	ReasonQuayUnavailable      Reason = "quay-unavailable"
@@ -69,9 +72,10 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonBuildNotFound, ReasonNotAnOperatorBuild, ReasonNotComplete, ReasonDraft, ReasonNoOrganization,
-		ReasonUnknownOrganization, ReasonNotSupported, ReasonArchiveNotFound, ReasonKojiUnavailable,
+		ReasonUnknownOrganization, ReasonNotSupported, ReasonArchiveNotFound,
+		ReasonArchiveNotAccepted, ReasonArchiveUnavailable, ReasonKojiUnavailable,
 		ReasonGreenwaveUnavailable, ReasonGateWaiting, ReasonGateUnsatisfied, ReasonBadArchive,
-		ReasonInvalidManifests, ReasonNoPackage, ReasonInvalidVersion, ReasonForbiddenRegistry,
+		ReasonInvalidManifests, ReasonNoPackage, ReasonInvalidVersion, ReasonVersionExists, ReasonForbiddenRegistry,
 		ReasonUnauthorized, ReasonQuayUnavailable, ReasonQuayRefused, ReasonPackageNotFound,
 		ReasonInProgress, ReasonLedgerUnavailable, ReasonNothingWaits,
 		ReasonUnreadableEvent, ReasonInvalidEvent, ReasonUnknownType, ReasonDeadline, ReasonPanic, ReasonInternal,

@@ -23,7 +23,10 @@ const maxRepository = 255
 // organization's template. The name may have slashes; each of its parts has to
 // be a legal one.
 func ExpandRepository(organization, template, pkg string) (string, error) {
-	name := strings.ReplaceAll(template, placeholderPackage, pkg)
+	return repositoryOf(organization, strings.ReplaceAll(template, placeholderPackage, pkg))
+}
+
+func repositoryOf(organization, name string) (string, error) {
 	for part := range strings.SplitSeq(name, "/") {
 		if !legalPackageName(part) {
 			return "", fmt.Errorf("%.300q cannot be a repository's name", name)

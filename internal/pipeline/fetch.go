@@ -11,11 +11,19 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 )
 
 // ArchiveOpener reads an archive from the Koji files server.
 type ArchiveOpener interface {
 	OpenArchive(ctx context.Context, a Archive) (io.ReadCloser, error)
+}
+
+// ObjectOpener reads an archive that somebody put into an object store.
+type ObjectOpener interface {
+	// OpenObject opens BUCKET/NAME. One that is not there is an error with
+	// ReasonArchiveNotFound. ctx bounds the reading too.
+	OpenObject(ctx context.Context, name string) (io.ReadCloser, error)
 }
 
 // Limits bound what an archive may hold. Bytes are counted as they come,
@@ -39,15 +47,16 @@ func DefaultLimits() Limits {
 
 // Fetch is the third stage: it downloads, verifies and unpacks in memory.
 type Fetch struct {
-	Opener ArchiveOpener
-	Limits Limits
+	Opener  ArchiveOpener
+	Objects ObjectOpener
+	Limits  Limits
 }
 
 // Do returns the files of an approved build's archive. An archive that is not
 // what Koji says, or not a well-formed zip within the limits, is Rejected.
 func (s Fetch) Do(ctx context.Context, a Approved) (Manifests, error) {
 	archive := a.Build.Archive
-	data, err := s.verified(ctx, archive)
+	data, err := s.verified(ctx, a.Build)
 	if err != nil {
 		return Manifests{}, err
 	}
@@ -66,15 +75,16 @@ func (s Fetch) Do(ctx context.Context, a Approved) (Manifests, error) {
 // verified downloads an archive that is what Koji says it is. One that is not
 // may have been damaged on its way: it is read once more before the build is
 // refused for it.
-func (s Fetch) verified(ctx context.Context, a Archive) ([]byte, error) {
-	data, err := s.download(ctx, a)
+func (s Fetch) verified(ctx context.Context, b Build) ([]byte, error) {
+	a := b.Archive
+	data, err := s.download(ctx, b)
 	if err != nil {
 		return nil, err
 	}
 	if verify(a, data) == nil {
 		return data, nil
 	}
-	if data, err = s.download(ctx, a); err != nil {
+	if data, err = s.download(ctx, b); err != nil {
 		return nil, err
 	}
 	if err := verify(a, data); err != nil {
@@ -83,12 +93,30 @@ func (s Fetch) verified(ctx context.Context, a Archive) ([]byte, error) {
 	return data, nil
 }
 
-func (s Fetch) download(ctx context.Context, a Archive) ([]byte, error) {
+// open opens the archive of a build, and tells what it means when it cannot be
+// read to its end.
+func (s Fetch) open(ctx context.Context, b Build) (r io.ReadCloser, unreadable Reason, err error) {
+	switch given := b.Trigger.Given; {
+	case given.IsZero():
+		r, err = s.Opener.OpenArchive(ctx, b.Archive)
+		return r, ReasonKojiUnavailable, err
+	case given.Object != "" && s.Objects == nil:
+		return nil, "", Reject(ReasonNotSupported, errors.New("there is no object store to take archives from"))
+	case given.Object != "":
+		r, err = s.Objects.OpenObject(ctx, given.Object)
+		return r, ReasonArchiveUnavailable, err
+	default:
+		return io.NopCloser(strings.NewReader(given.Inline)), ReasonArchiveUnavailable, nil
+	}
+}
+
+func (s Fetch) download(ctx context.Context, b Build) ([]byte, error) {
+	a := b.Archive
 	if a.Size > s.Limits.ArchiveBytes {
 		return nil, Reject(ReasonBadArchive,
 			fmt.Errorf("%s has %d bytes, more than the limit of %d", a.Name, a.Size, s.Limits.ArchiveBytes))
 	}
-	r, err := s.Opener.OpenArchive(ctx, a)
+	r, unreadable, err := s.open(ctx, b)
 	if err != nil {
 		return nil, err
 	}
@@ -102,14 +130,18 @@ func (s Fetch) download(ctx context.Context, a Archive) ([]byte, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("read %s: %w", a.Name, ctx.Err())
 		}
-		return nil, Retry(ReasonKojiUnavailable, fmt.Errorf("read %s: %w", a.Name, err))
+		err = fmt.Errorf("read %s: %w", a.Name, err)
+		if ReasonOf(err) != ReasonInternal {
+			return nil, err // whoever reads knows better what it means
+		}
+		return nil, Retry(unreadable, err)
 	}
 	data := buf.Bytes()
 	if int64(len(data)) > s.Limits.ArchiveBytes {
 		return nil, Reject(ReasonBadArchive,
 			fmt.Errorf("%s has more than the limit of %d bytes", a.Name, s.Limits.ArchiveBytes))
 	}
-	if a.Checksum == (Checksum{}) && !bytes.HasPrefix(data, []byte("PK")) {
+	if b.Trigger.Given.IsZero() && a.Checksum == (Checksum{}) && !bytes.HasPrefix(data, []byte("PK")) {
 		// Nothing tells this from what a server in between says of itself.
 		return nil, Retry(ReasonKojiUnavailable, fmt.Errorf("%s is not a zip file, and Koji keeps no checksum of it", a.Name))
 	}

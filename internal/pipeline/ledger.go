@@ -29,6 +29,9 @@ type Ledger interface {
 	Begin(ctx context.Context, w Work) error
 }
 
+// remembers tells whether the ledger keeps b: an archive by hand is no build.
+func (p *Pipeline) remembers(b Build) bool { return p.Ledger != nil && !b.NVR.IsZero() }
+
 func workOf(b Build, o Organization) Work {
 	return Work{
 		Trigger: b.Trigger, Organization: o.Name, NVR: b.NVR, BuildID: b.ID,
@@ -51,7 +54,7 @@ func configurationOf(t Trigger, o Organization) string {
 // returns the results of the others. A request always goes to the registry:
 // whoever asks wants to know what is true there now.
 func (p *Pipeline) recall(ctx context.Context, r *run, b Build) (Build, []Result) {
-	if p.Ledger == nil {
+	if !p.remembers(b) {
 		return b, nil
 	}
 	var left []Organization
@@ -62,7 +65,7 @@ func (p *Pipeline) recall(ctx context.Context, r *run, b Build) (Build, []Result
 		switch {
 		case err != nil:
 			results = append(results, own.result(&StageError{Stage: StageLookup, Err: err}))
-		case done && b.Trigger.Kind != PushRequested:
+		case done && !b.Trigger.Requested():
 			own.common.Publication, own.common.Known = publication, true
 			results = append(results, own.result(nil))
 		default:

@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"time"
 )
 
@@ -81,8 +83,17 @@ func (s Lookup) organizations(c Claim) ([]Organization, error) {
 // Rejected where an announcement of the same would be Ignored: whoever asks
 // gets an answer.
 func (s Lookup) Do(ctx context.Context, t Trigger) (Build, error) {
-	if _, err := s.Concerns(claimOf(t)); err != nil {
+	concerned, err := s.Concerns(claimOf(t))
+	if err != nil {
 		return Build{}, err
+	}
+	if t.Kind == PushRequested {
+		if err := checkVersion(concerned[0], t.Version); err != nil {
+			return Build{}, err
+		}
+	}
+	if !t.Given.IsZero() {
+		return given(t, concerned[0])
 	}
 	hub, err := s.Finder.FindBuild(ctx, t.BuildID, t.NVR)
 	if err != nil {
@@ -104,6 +115,37 @@ func (s Lookup) Do(ctx context.Context, t Trigger) (Build, error) {
 	return build, err
 }
 
+// given is the archive of a request as if it were that of a build, for which
+// nobody asks the hub or the gate.
+func given(t Trigger, org Organization) (Build, error) {
+	b := Build{Trigger: t, Organizations: []Organization{org}, Archive: Archive{Name: "inline", Size: int64(len(t.Given.Inline))}}
+	if object := t.Given.Object; object != "" {
+		b.Archive = Archive{Name: object, Size: -1}
+	}
+	if !org.AcceptArchives {
+		return b, Reject(ReasonArchiveNotAccepted, fmt.Errorf("organization %q does not accept archives by hand", org.Name))
+	}
+	return b, nil
+}
+
+// checkVersion tells whether an organization's target can publish as the
+// version that a request asks for.
+func checkVersion(org Organization, version string) error {
+	switch {
+	case version == "":
+		return nil
+	case org.Target != TargetAppRegistry:
+		return Reject(ReasonNotSupported, errors.New("a bundle image's version is its ClusterServiceVersion's"))
+	case !releaseVersion.MatchString(version):
+		return Reject(ReasonInvalidVersion, fmt.Errorf("version %.100q is not int.int.int", version))
+	}
+	return nil
+}
+
+// releaseVersion is what OMPS took for one: three decimal numbers without
+// leading zeros, each within 63 bits.
+var releaseVersion = regexp.MustCompile(`^(0|[1-9][0-9]{0,17})\.(0|[1-9][0-9]{0,17})\.(0|[1-9][0-9]{0,17})$`)
+
 func claimOf(t Trigger) Claim {
 	return Claim{Package: t.NVR.Name, State: StateUnknown, Organization: t.Organization}
 }
@@ -113,7 +155,7 @@ func notFound(t Trigger, err error) error {
 	if ReasonOf(err) != ReasonBuildNotFound {
 		return err
 	}
-	if t.Kind == PushRequested {
+	if t.Requested() {
 		return Reject(ReasonBuildNotFound, err)
 	}
 	return Doubtful(ReasonBuildNotFound, hubLag, err)
@@ -130,7 +172,7 @@ func behind(t Trigger, hub HubBuild, err error) error {
 
 // answer makes Ignored Rejected for a request.
 func answer(t Trigger, err error) error {
-	if t.Kind == PushRequested && ClassOf(err) == Ignored {
+	if t.Requested() && ClassOf(err) == Ignored {
 		return Reject(ReasonOf(err), err)
 	}
 	return err

@@ -5,8 +5,11 @@ import "path"
 // TargetKind is the form in which an organization publishes.
 type TargetKind string
 
-// TargetOCI publishes one bundle image for each CSV.
-const TargetOCI TargetKind = "oci"
+// The targets.
+const (
+	TargetOCI         TargetKind = "oci"          // one bundle image for each CSV
+	TargetAppRegistry TargetKind = "app-registry" // one release of the whole package
+)
 
 // Organization is one Quay organization and how builds are published to it.
 type Organization struct {
@@ -14,16 +17,24 @@ type Organization struct {
 	Match  []string // Koji package names as path.Match patterns; none: only by request
 	Target TargetKind
 
-	Repository string   // template, see Expand
-	Tags       []string // templates, see Expand
+	AcceptArchives bool // also those by hand, which no gate has seen
 
-	Rules             []Rule   // registry rewriting, applied in order
-	AllowedRegistries []string // when set, an image from any other registry rejects the build
+	Repository string   // template, see ExpandRepository
+	Tags       []string // templates, see ExpandTag
+
+	PackageNameSuffix string       // of every package, unless it has it
+	Rules             []Rule       // registry rewriting, applied in order
+	Annotations       []Annotation // set in every ClusterServiceVersion
+	AllowedRegistries []string     // when set, an image from any other registry rejects the build
 
 	// Fingerprint changes whenever anything configured does that decides what is
 	// published for the organization, and where.
 	Fingerprint string
 }
+
+// Annotation is one of a ClusterServiceVersion. In its value, {package_name} is
+// the package with its suffix.
+type Annotation struct{ Name, Value string }
 
 // Wants tells whether builds of the Koji package are published without being
 // asked for. A pattern that path.Match cannot read matches nothing; the

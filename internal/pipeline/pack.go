@@ -14,13 +14,9 @@ import (
 // pack makes the bundles of a validated operator. files are the archive's, as
 // rewritten.
 func pack(rel Release, op operator, files []File) (Release, error) {
-	template, reason := rel.Organization.Repository, ReasonInvalidManifests
-	if asked := rel.Build.Trigger.Repository; asked != "" {
-		template, reason = asked, ReasonInvalidEvent
-	}
-	repository, err := ExpandRepository(rel.Organization.Name, template, rel.Package)
+	repository, err := rel.repository()
 	if err != nil {
-		return rel, Reject(reason, err)
+		return rel, err
 	}
 	p := packer{rel: &rel, op: op, data: make(map[string][]byte, len(files)), packed: make(map[string]bool)}
 	for _, f := range files {
@@ -52,6 +48,20 @@ func pack(rel Release, op operator, files []File) (Release, error) {
 	}
 	p.warnUnpacked(files)
 	return rel, nil
+}
+
+// repository is where the package goes: where the request says, or else where
+// the organization's packages go.
+func (r Release) repository() (string, error) {
+	template, reason := r.Organization.Repository, ReasonInvalidManifests
+	if asked := r.Build.Trigger.Repository; asked != "" {
+		template, reason = asked, ReasonInvalidEvent
+	}
+	repository, err := ExpandRepository(r.Organization.Name, template, r.Package)
+	if err != nil {
+		return "", Reject(reason, err)
+	}
+	return repository, nil
 }
 
 // maxNames bounds what a result event says of bundles, so that it can be said
@@ -181,8 +191,12 @@ func annotationsYAML(labels map[string]string) []byte {
 	return out
 }
 
-// warnUnpacked names the files of the archive that are in no bundle.
+// warnUnpacked names the files of the archive that are not published.
 func (p *packer) warnUnpacked(files []File) {
+	whole := "any bundle"
+	if p.rel.Application != nil {
+		whole = "the release"
+	}
 	var left []string
 	for _, f := range files {
 		if !p.packed[f.Path] {
@@ -194,6 +208,6 @@ func (p *packer) warnUnpacked(files []File) {
 		left = append(left[:shown], fmt.Sprintf("and %d more", n-shown))
 	}
 	if len(left) > 0 {
-		p.rel.Warnings = append(p.rel.Warnings, "not part of any bundle: "+strings.Join(left, ", "))
+		p.rel.Warnings = append(p.rel.Warnings, "not part of "+whole+": "+strings.Join(left, ", "))
 	}
 }

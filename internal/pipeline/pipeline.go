@@ -12,6 +12,7 @@ type Pipeline struct {
 	Fetch   Fetch
 	Prepare Prepare
 	Push    Push
+	Delete  Delete
 
 	Ledger  Ledger           // nil: nothing is remembered
 	Now     func() time.Time // the caller's clock: the pipeline has none of its own
@@ -24,7 +25,9 @@ type Pipeline struct {
 // that an earlier run has served already are left out of the work.
 func (p *Pipeline) Run(ctx context.Context, t Trigger) []Result {
 	r := newRun(t, p.Lookup)
-
+	if t.Kind == DeleteRequested {
+		return p.delete(ctx, r, t)
+	}
 	build, err := step(ctx, p, r, StageLookup, p.Lookup.Do, t)
 	r.saw(build)
 	if err != nil {
@@ -57,7 +60,7 @@ func (p *Pipeline) publish(ctx context.Context, r *run, m Manifests, org Organiz
 	if err != nil {
 		return r.result(err)
 	}
-	if p.Ledger != nil {
+	if p.remembers(m.Build) {
 		if err := p.Ledger.Begin(ctx, workOf(m.Build, org)); err != nil {
 			return r.result(&StageError{Stage: StagePush, Err: err})
 		}

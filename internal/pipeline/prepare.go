@@ -3,8 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
 )
 
@@ -24,33 +22,34 @@ type Order struct {
 // Prepare is the fourth stage. It has no state and does no I/O.
 type Prepare struct{}
 
-// Do rewrites the manifests for one organization, validates what came out and
-// packs it into bundles. Manifests that may not be published are Rejected, with
-// every fault found.
+// Do edits the manifests for one organization, validates what came out and packs
+// it for the organization's target. Manifests that may not be published, or not
+// be edited safely, are Rejected with every fault found.
 func (s Prepare) Do(_ context.Context, o Order) (Release, error) {
 	rel := Release{Build: o.Manifests.Build, Organization: o.Organization}
-	if rel.Build.Trigger.Version != "" {
-		return rel, Reject(ReasonNotSupported, errors.New("a bundle image's version is its ClusterServiceVersion's"))
-	}
-	before, faults := o.Manifests.operator, o.Manifests.faults
-	if err := before.identified(faults); err != nil {
+	if err := o.Manifests.operator.identified(o.Manifests.faults); err != nil {
 		return rel, err
 	}
-	files, changed, replacements := rewriteFiles(o.Manifests.Files, o.Organization.Rules)
-	op, editFaults := before.edited(files, changed)
-	rel.Package, rel.Replacements = op.packageName(), replacements
+	d := newDraft(o.Manifests)
+	d.suffixPackage(o.Organization.PackageNameSuffix)
+	rel.Replacements = d.replaceRegistries(o.Organization.Rules)
+	d.annotate(o.Organization.Annotations)
+	rel.Package = d.op.packageName()
 
-	found := validate(op, slices.Concat(faults, editFaults))
-	rel.Warnings = slices.Concat(found.warnings, unmatched(replacements))
+	found := validate(d.op, d.faults)
+	rel.Warnings = slices.Concat(found.warnings, d.warnings)
 	if len(found.faults) > 0 {
 		return rel, Reject(ReasonInvalidManifests, &Invalid{Faults: found.faults})
 	}
 	if allowed := o.Organization.AllowedRegistries; len(allowed) > 0 {
-		if found.checkRegistries(op, allowed); len(found.faults) > 0 {
+		if found.checkRegistries(d.op, allowed); len(found.faults) > 0 {
 			return rel, Reject(ReasonForbiddenRegistry, &Invalid{Faults: found.faults})
 		}
 	}
-	return pack(rel, op, files)
+	if rel.Organization.Target == TargetAppRegistry {
+		return packApplication(rel, d.op, d.files)
+	}
+	return pack(rel, d.op, d.files)
 }
 
 // identified refuses an archive that tells no package: without a package
@@ -68,45 +67,4 @@ func (o operator) identified(faults []Fault) error {
 	}
 	return Reject(ReasonNoPackage, errors.New(
 		"no package manifest and no bundle annotations: the package and its channels are unknown"))
-}
-
-// edited returns the operator as it is after the spans changed its files, and
-// the faults of edits that changed more than text.
-func (o operator) edited(files []File, changed map[int][]span) (operator, []Fault) {
-	out := o
-	out.manifests = make([]manifest, len(o.manifests))
-	copy(out.manifests, o.manifests)
-	var faults []Fault
-	for _, i := range slices.Sorted(maps.Keys(changed)) {
-		j := out.index(files[i].Path)
-		if j < 0 {
-			continue
-		}
-		after, err := parseYAML(files[i])
-		if err == nil {
-			err = checkEdit(o.manifests[j].document, after, changed[i])
-		}
-		if err != nil {
-			faults = append(faults, Fault{File: files[i].Path, Text: fmt.Sprintf("after rewriting: %v", err)})
-			continue
-		}
-		out.manifests[j] = newManifest(after)
-	}
-	if o.pkg != nil {
-		out.pkg = &out.manifests[out.index(o.pkg.path)]
-	}
-	if o.notes != nil {
-		out.notes = &out.manifests[out.index(o.notes.path)]
-	}
-	return out, faults
-}
-
-func unmatched(counts []Replacement) []string {
-	var warnings []string
-	for _, c := range counts {
-		if c.Count == 0 {
-			warnings = append(warnings, fmt.Sprintf("replace_registry: %q is nowhere in the manifests", c.Old))
-		}
-	}
-	return warnings
 }

@@ -40,12 +40,17 @@ func orderOf(tb testing.TB, files []File) Order {
 	tb.Helper()
 	org := sampleOrganizations()[0]
 	org.Rules = []Rule{mustRule(tb, "quay.io", "registry.example.com", false)}
+	return Order{Organization: org, Manifests: manifestsOf(tb, files)}
+}
+
+func manifestsOf(tb testing.TB, files []File) Manifests {
+	tb.Helper()
 	m := Manifests{Build: Build{ID: 1873402, NVR: NVR{"gadgets-container", "1.0", "7"}}, Files: files}
 	var err error
 	if m.operator, m.faults, err = readOperator(tb.Context(), files); err != nil {
 		tb.Fatal(err)
 	}
-	return Order{Organization: org, Manifests: m}
+	return m
 }
 
 // TestPrepare packs the archives under testdata/prepare.
@@ -359,10 +364,6 @@ func TestRequestOverrides(t *testing.T) {
 	order.Manifests.Build.Trigger.Repository = "../elsewhere"
 	if _, err := (Prepare{}).Do(t.Context(), order); ClassOf(err) != Rejected {
 		t.Errorf("a path as a repository: %v", err)
-	}
-	order.Manifests.Build.Trigger.Version = "1.0.0"
-	if _, err := (Prepare{}).Do(t.Context(), order); ReasonOf(err) != ReasonNotSupported {
-		t.Errorf("a version: %v", err)
 	}
 }
 

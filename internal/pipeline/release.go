@@ -4,10 +4,18 @@ package pipeline
 type Release struct {
 	Build        Build
 	Organization Organization
-	Package      string // operator package name
-	Bundles      []Bundle
+	Package      string       // operator package name
+	Bundles      []Bundle     // target oci
+	Application  *Application // target app-registry
 	Replacements []Replacement
 	Warnings     []string
+}
+
+// Application is the content of one release in an app registry.
+type Application struct {
+	Repository string // organization/name
+	Version    string // int.int.int as asked for; "": the one after the latest
+	Files      []File // sorted by path
 }
 
 // Bundle is the content of one bundle image.
@@ -41,6 +49,7 @@ const (
 // Publication is what a Pusher did.
 type Publication struct {
 	Bundles    []PushedBundle
+	Release    *PushedRelease
 	Repeated   bool // everything was there already, nothing was pushed
 	Visibility Visibility
 	Warnings   []string
@@ -55,4 +64,11 @@ type PushedBundle struct {
 	Tags           []string `json:"tags"`      // those that now name this image
 	Channels       []string `json:"channels"`
 	DefaultChannel string   `json:"default_channel,omitempty"`
+}
+
+// PushedRelease is a release as it now is in its app registry.
+type PushedRelease struct {
+	Version    string `json:"version"`
+	Repository string `json:"repository,omitempty"` // organization/name
+	Digest     string `json:"digest,omitempty"`     // of its content
 }

@@ -11,16 +11,17 @@ const (
 	OutcomeRejected  Outcome = "rejected"
 	OutcomeFailed    Outcome = "failed"
 	OutcomeWaiting   Outcome = "waiting"
+	OutcomeDeleted   Outcome = "deleted"
 	OutcomeIgnored   Outcome = "ignored" // no event, only a metric
 )
 
 // Outcomes lists every outcome, for metrics that pre-create their series.
 func Outcomes() []Outcome {
-	return []Outcome{OutcomePublished, OutcomeRejected, OutcomeFailed, OutcomeWaiting, OutcomeIgnored}
+	return []Outcome{OutcomePublished, OutcomeRejected, OutcomeFailed, OutcomeWaiting, OutcomeDeleted, OutcomeIgnored}
 }
 
 // Result is what a run did for one organization. Fields are set as far as the
-// run came; Err nil means published.
+// run came; Err nil means published, or deleted.
 type Result struct {
 	Trigger      Trigger
 	Organization string // "" when the run ended before one was known
@@ -37,7 +38,9 @@ type Result struct {
 	Files         []string
 	Replacements  []Replacement
 	Publication   Publication
-	Known         bool // an earlier run published it, told of it, and nothing was done now
+	Repository    string   // organization/name; of a request to delete only
+	Deleted       []string // versions
+	Known         bool     // an earlier run published it, told of it, and nothing was done now
 	Warnings      []string
 	Durations     map[StageName]time.Duration
 	Err           error

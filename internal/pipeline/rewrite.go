@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -59,16 +60,24 @@ func rewritable(name string) bool {
 	return false
 }
 
-// rewriteFiles applies the rules in order to every YAML file. It returns the
-// files with new data where something changed, the spans of each changed file
-// by its index, and how often each rule matched.
-func rewriteFiles(files []File, rules []Rule) (out []File, changed map[int][]span, counts []Replacement) {
-	out = make([]File, len(files))
-	copy(out, files)
-	changed = make(map[int][]span)
-	counts = make([]Replacement, len(rules))
+// rewriting is what rules made of files.
+type rewriting struct {
+	files   []File
+	changed map[int][]span // of each file that changed, by its index
+	counts  []Replacement  // of each rule
+	longer  []longerHosts  // of each rule
+}
+
+// rewriteFiles applies the rules in order to every YAML file.
+func rewriteFiles(files []File, rules []Rule) rewriting {
+	r := rewriting{
+		files:   slices.Clone(files),
+		changed: make(map[int][]span),
+		counts:  make([]Replacement, len(rules)),
+		longer:  make([]longerHosts, len(rules)),
+	}
 	for i, rule := range rules {
-		counts[i] = Replacement{Old: rule.Old, New: rule.New}
+		r.counts[i] = Replacement{Old: rule.Old, New: rule.New}
 	}
 	for i, f := range files {
 		if !rewritable(f.Path) {
@@ -80,15 +89,31 @@ func rewriteFiles(files []File, rules []Rule) (out []File, changed map[int][]spa
 			if len(found) == 0 {
 				continue
 			}
-			counts[j].Count += len(found)
+			r.counts[j].Count += len(found)
+			r.longer[j].look(f.Path, data, found)
 			spans = compose(spans, found, data)
 			data = splice(data, found)
 		}
 		if len(spans) > 0 {
-			out[i].Data, changed[i] = data, spans
+			r.files[i].Data, r.changed[i] = data, spans
 		}
 	}
-	return out, changed, counts
+	return r
+}
+
+// warnings tell of rules that did nothing, or more than whoever wrote them may
+// have had in mind.
+func (r rewriting) warnings() []string {
+	var list []string
+	for i, c := range r.counts {
+		if c.Count == 0 {
+			list = append(list, fmt.Sprintf("replace_registry: %q is nowhere in the manifests", c.Old))
+		}
+		if r.longer[i].count > 0 {
+			list = append(list, fmt.Sprintf("replace_registry: %q is also replaced within %s", c.Old, r.longer[i]))
+		}
+	}
+	return list
 }
 
 // find returns the spans that the rule changes in data, from left to right

@@ -52,19 +52,19 @@ func TestRewrite(t *testing.T) {
 				rules = append(rules, mustRule(t, r.old, r.new, r.regexp))
 			}
 			in := []File{{"x.yaml", []byte(c.in)}}
-			out, changed, counts := rewriteFiles(in, rules)
-			if got := string(out[0].Data); got != c.want {
+			made := rewriteFiles(in, rules)
+			if got := string(made.files[0].Data); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 			if string(in[0].Data) != c.in {
 				t.Error("the input was edited in place")
 			}
 			for i, n := range c.counts {
-				if counts[i].Count != n {
-					t.Errorf("rule %d counts %d, want %d", i, counts[i].Count, n)
+				if got := made.counts[i].Count; got != n {
+					t.Errorf("rule %d counts %d, want %d", i, got, n)
 				}
 			}
-			if got := string(splice(in[0].Data, changed[0])); got != c.want {
+			if got := string(splice(in[0].Data, made.changed[0])); got != c.want {
 				t.Errorf("the spans make %q, want %q", got, c.want)
 			}
 		})
@@ -73,9 +73,8 @@ func TestRewrite(t *testing.T) {
 
 func TestRewriteOnlyYAML(t *testing.T) {
 	files := []File{{"a.YAML", []byte("x")}, {"b.yml", []byte("x")}, {"c.json", []byte("x")}, {"d.yaml.txt", []byte("x")}, {"e/f.Yml", []byte("x")}}
-	out, _, _ := rewriteFiles(files, []Rule{mustRule(t, "x", "y", false)})
 	var got []string
-	for _, f := range out {
+	for _, f := range rewriteFiles(files, []Rule{mustRule(t, "x", "y", false)}).files {
 		got = append(got, f.Path+" "+string(f.Data))
 	}
 	if diff := cmp.Diff([]string{"a.YAML y", "b.yml y", "c.json x", "d.yaml.txt x", "e/f.Yml y"}, got); diff != "" {
@@ -219,18 +218,20 @@ func TestRealManifestsRewrite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		op, _, _ := readOperator(t.Context(), files)
-		out, changed, _ := rewriteFiles(files, rules)
-		if _, faults := op.edited(out, changed); len(faults) > 0 {
+		made := rewriteFiles(files, rules)
+		d := newDraft(manifestsOf(t, files))
+		before := len(d.faults)
+		d.replaceRegistries(rules)
+		if faults := d.faults[before:]; len(faults) > 0 {
 			t.Errorf("%s: %v", filepath.Base(name), faults)
 		}
-		for i, spans := range changed {
-			if !bytes.Equal(splice(files[i].Data, spans), out[i].Data) {
+		for i, spans := range made.changed {
+			if !bytes.Equal(splice(files[i].Data, spans), made.files[i].Data) || !bytes.Equal(d.files[i].Data, made.files[i].Data) {
 				t.Errorf("%s: the spans do not make the new text", files[i].Path)
 			}
 		}
-		if again, more, _ := rewriteFiles(out, rules); len(more) > 0 {
-			t.Errorf("%s: rewriting again changes %d files, such as %s", filepath.Base(name), len(more), again[0].Path)
+		if again := rewriteFiles(made.files, rules); len(again.changed) > 0 {
+			t.Errorf("%s: rewriting again changes %d files", filepath.Base(name), len(again.changed))
 		}
 	}
 }
@@ -248,17 +249,18 @@ func FuzzRewrite(f *testing.F) {
 		if err != nil {
 			return
 		}
-		out, changed, counts := rewriteFiles([]File{before.file}, []Rule{rule})
-		if want := strings.Count(in, old); counts[0].Count != want || string(out[0].Data) != strings.ReplaceAll(in, old, replacement) {
-			t.Fatalf("%d matches make %q, want %d", counts[0].Count, out[0].Data, want)
+		made := rewriteFiles([]File{before.file}, []Rule{rule})
+		out, count := made.files[0], made.counts[0].Count
+		if want := strings.Count(in, old); count != want || string(out.Data) != strings.ReplaceAll(in, old, replacement) {
+			t.Fatalf("%d matches make %q, want %d", count, out.Data, want)
 		}
-		after, err := parseYAML(out[0])
-		if err != nil || checkEdit(before, after, changed[0]) != nil {
+		after, err := parseYAML(out)
+		if err != nil || checkEdit(before, after, made.changed[0]) != nil {
 			return
 		}
 		var b, a yaml.Node
-		if yaml.Unmarshal([]byte(in), &b) == nil && yaml.Unmarshal(out[0].Data, &a) == nil && a.Kind != b.Kind {
-			t.Errorf("%q became another kind of document: %q", in, out[0].Data)
+		if yaml.Unmarshal([]byte(in), &b) == nil && yaml.Unmarshal(out.Data, &a) == nil && a.Kind != b.Kind {
+			t.Errorf("%q became another kind of document: %q", in, out.Data)
 		}
 	})
 }

@@ -26,7 +26,7 @@ func newRun(t Trigger, l Lookup) *run {
 }
 
 func (r *run) saw(b Build) {
-	if b.ID == 0 {
+	if b.ID == 0 && b.Trigger.Given.IsZero() {
 		return
 	}
 	r.orgs = b.Organizations
@@ -34,7 +34,7 @@ func (r *run) saw(b Build) {
 }
 
 func (r *run) fetched(m Manifests) {
-	if m.Build.ID == 0 {
+	if m.Build.Archive.Name == "" {
 		return
 	}
 	r.common.Archive, r.common.ArchiveBytes = m.Build.Archive, m.Bytes

@@ -10,9 +10,12 @@ const (
 	StageFetch   StageName = "fetch"
 	StagePrepare StageName = "prepare"
 	StagePush    StageName = "push"
+
+	// StageDelete is the only stage of a request to delete.
+	StageDelete StageName = "delete"
 )
 
 // StageNames lists the stages in order.
 func StageNames() []StageName {
-	return []StageName{StageLookup, StageGate, StageFetch, StagePrepare, StagePush}
+	return []StageName{StageLookup, StageGate, StageFetch, StagePrepare, StagePush, StageDelete}
 }

@@ -87,3 +87,40 @@ func TestContentsAfterFaults(t *testing.T) {
 		t.Errorf("a push whose answer is lost leaves %v", there)
 	}
 }
+
+// As in Quay, a digest goes with all its tags, and a tag goes alone.
+func TestDeletionOfImageManifests(t *testing.T) {
+	t.Parallel()
+	r := NewRegistry()
+	s := serve(t, r)
+	put := func(content string, tags ...string) string {
+		image := testImage(t, content)
+		for _, tag := range tags {
+			if err := remote.Write(reference(t, s, "org/app:"+tag), image, remote.WithContext(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return digestString(t, image)
+	}
+	one, two := put("one", "1", "one", "x"), put("two", "2", "two")
+	check := func(ref string, status int, left ...string) {
+		t.Helper()
+		if got := do(t, http.MethodDelete, s.URL()+"/v2/org/app/manifests/"+ref, "", ""); got.status != status {
+			t.Errorf("DELETE %s is answered %d %s", ref, got.status, got.body)
+		}
+		if tags := slices.Sorted(maps.Keys(r.Contents("org/app").Tags)); !slices.Equal(tags, left) {
+			t.Errorf("after DELETE %s the tags are %v, want %v", ref, tags, left)
+		}
+		for _, tag := range []string{"1", "one", "x", "2", "two"} {
+			_, err := remote.Head(reference(t, s, "org/app:"+tag), remote.WithContext(t.Context()))
+			if there := err == nil; there != slices.Contains(left, tag) {
+				t.Errorf("after DELETE %s: HEAD %s: %v", ref, tag, err)
+			}
+		}
+	}
+	check("x", 202, "1", "2", "one", "two")
+	check("x", 404, "1", "2", "one", "two")
+	check(one, 202, "2", "two")
+	check(one, 404, "2", "two")
+	check(two, 202)
+}

@@ -1,7 +1,7 @@
 // Package sandbox stands in for the outside world: a Koji hub with its files
-// server, Greenwave, and a registry with Quay's way of handing out tokens and
-// Quay's API for visibility. All of it speaks real HTTP on loopback, keeps its
-// state in memory, and can be made to fail while it runs.
+// server, Greenwave, and a registry with Quay's way of handing out tokens, Quay's
+// former app registry and Quay's API for visibility. All of it speaks real HTTP on
+// loopback, keeps its state in memory, and can be made to fail while it runs.
 //
 // [Start] brings everything up at once, with sample builds; that is what
 // `consumer sandbox` runs. Tests also use the parts: [Koji], [Greenwave] and

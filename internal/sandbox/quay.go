@@ -46,8 +46,12 @@ func (r *Registry) describe(w http.ResponseWriter, req *http.Request, repository
 		return
 	}
 	org, name, _ := strings.Cut(repository, "/")
+	kind := "image"
+	if r.isApplication(repository) {
+		kind = "application"
+	}
 	writeJSON(w, http.StatusOK, map[string]any{
-		"namespace": org, "name": name, "kind": "image", "description": "", "state": "NORMAL",
+		"namespace": org, "name": name, "kind": kind, "description": "", "state": "NORMAL",
 		"is_public": public, "is_organization": true, "is_starred": false, "is_free_account": false,
 		"status_token": "", "trust_enabled": false, "tag_expiration_s": 1209600,
 		"tags": map[string]any{}, "can_write": false, "can_admin": false,

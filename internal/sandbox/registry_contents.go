@@ -44,8 +44,7 @@ func (r *Registry) Repositories() []string {
 	return slices.Sorted(maps.Keys(r.logs))
 }
 
-// changeManifest serves a PUT or a DELETE of an image manifest and notes what
-// came of it.
+// changeManifest serves a PUT of an image manifest and notes what came of it.
 func (r *Registry) changeManifest(w http.ResponseWriter, req *http.Request, repository string) {
 	// One at a time, or the log could have two image manifests of a tag in
 	// another order than the registry itself.
@@ -58,11 +57,31 @@ func (r *Registry) changeManifest(w http.ResponseWriter, req *http.Request, repo
 	}{io.TeeReader(req.Body, hash), req.Body}
 	seen := &statusWriter{ResponseWriter: w}
 	r.oci.ServeHTTP(seen, req)
-	switch reference := path.Base(req.URL.Path); seen.status {
-	case http.StatusCreated:
-		r.note(repository, reference, "sha256:"+hex.EncodeToString(hash.Sum(nil)))
-	case http.StatusAccepted:
-		r.note(repository, reference, "")
+	if seen.status == http.StatusCreated {
+		r.note(repository, path.Base(req.URL.Path), "sha256:"+hex.EncodeToString(hash.Sum(nil)))
+	}
+}
+
+// deleteManifest serves a DELETE of an image manifest. As Quay does it deletes
+// what a digest names together with all its tags, and of a tag the tag alone.
+func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, repository string) {
+	r.changes.Lock()
+	defer r.changes.Unlock()
+	reference := path.Base(req.URL.Path)
+	seen := &statusWriter{ResponseWriter: w}
+	r.oci.ServeHTTP(seen, req)
+	if seen.status != http.StatusAccepted {
+		return
+	}
+	r.note(repository, reference, "")
+	for tag, digest := range r.Contents(repository).Tags {
+		if digest != reference {
+			continue
+		}
+		also := req.Clone(req.Context())
+		also.URL.Path = path.Join(path.Dir(req.URL.Path), tag)
+		r.oci.ServeHTTP(lost{}, also)
+		r.note(repository, tag, "")
 	}
 }
 

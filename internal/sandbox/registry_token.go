@@ -62,6 +62,10 @@ func (r *Registry) serveToken(w http.ResponseWriter, req *http.Request) {
 			writeJSON(w, http.StatusBadRequest, ociErrors("INVALID_REQUEST", "Unable to decode repository and actions: "+scope))
 			return
 		}
+		if r.isApplication(parts[1]) {
+			refuseApplication(w)
+			return
+		}
 		for _, action := range strings.Split(parts[2], ",") {
 			if r.may(account, parts[1], action) {
 				granted[parts[1]] = append(granted[parts[1]], action)

@@ -13,6 +13,9 @@ import (
 //go:embed sample
 var sampleFiles embed.FS
 
+// SampleOperator is the name of the sample operator's package.
+const SampleOperator = "sample-operator"
+
 // SamplePackage is the sample operator as package manifests: a package file
 // with two channels, and the versions 1.0.0 and 1.1.0, each in a folder.
 func SamplePackage() []pipeline.File { return sampleTree("package", "") }
@@ -33,7 +36,7 @@ func SampleFirstPackage() []pipeline.File {
 // SampleOf is SampleFirstPackage under another package name and in another
 // version, both throughout: in names of files and of the CSV, and in references.
 func SampleOf(name, version string) []pipeline.File {
-	rename := strings.NewReplacer("sample-operator", name, "1.0.0", version)
+	rename := strings.NewReplacer(SampleOperator, name, "1.0.0", version)
 	files := SampleFirstPackage()
 	for i, f := range files {
 		files[i] = pipeline.File{Path: rename.Replace(f.Path), Data: []byte(rename.Replace(string(f.Data)))}
@@ -60,7 +63,7 @@ func SampleBundleLabels() map[string]string {
 		prefix + "mediatype.v1":       "registry+v1",
 		prefix + "manifests.v1":       "manifests/",
 		prefix + "metadata.v1":        "metadata/",
-		prefix + "package.v1":         "sample-operator",
+		prefix + "package.v1":         SampleOperator,
 		prefix + "channels.v1":        "candidate,stable",
 		prefix + "channel.default.v1": "stable",
 	}

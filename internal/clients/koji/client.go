@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 
 	"github.com/omps-consumer/omps-consumer/internal/clients"
@@ -56,6 +57,24 @@ func (c *Client) Ping(ctx context.Context) error {
 		return unusable("getAPIVersion", errors.New("answer is not a number"))
 	}
 	return nil
+}
+
+// PingFiles tells whether a server answers at the root of the files. What it
+// says does not matter, since a root need not be shown, unless it says that the
+// server itself is at fault: 500 and above.
+func (c *Client) PingFiles(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, c.rootURL.String(), http.NoBody)
+	if err != nil {
+		return errors.New("koji files: address cannot be asked for")
+	}
+	resp, err := c.files.RoundTripper().RoundTrip(req) // which follows no redirect
+	if err != nil {
+		return unusable("files", err)
+	}
+	if resp.StatusCode >= http.StatusInternalServerError {
+		return unusable("files", c.files.StatusError(resp))
+	}
+	return resp.Body.Close()
 }
 
 // FindBuild reads a build by id, or by NVR when id is 0. A build that the hub

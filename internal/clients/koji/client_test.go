@@ -1,9 +1,13 @@
 package koji
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -137,6 +141,33 @@ func TestPing(t *testing.T) {
 		if err := newClient(t, always(answer(bad)), nil).Ping(t.Context()); err == nil {
 			t.Errorf("%s is taken for a version", bad)
 		}
+	}
+}
+
+func TestPingFiles(t *testing.T) {
+	t.Parallel()
+	var code atomic.Int64
+	c := newClient(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodHead || r.URL.Path != "/kojifiles/" {
+			t.Errorf("asked for %s %s", r.Method, r.URL.Path)
+		}
+		w.Header().Set("Location", "http://127.0.0.1:1/elsewhere")
+		w.WriteHeader(int(code.Load()))
+	})
+	for n := int64(200); n < 600; n++ {
+		code.Store(n)
+		err := c.PingFiles(t.Context())
+		if (err == nil) != (n < 500) {
+			t.Errorf("%d: %v", n, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), strconv.FormatInt(n, 10)) {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.PingFiles(ctx); pipeline.ReasonOf(err) != pipeline.ReasonKojiUnavailable {
+		t.Errorf("no answer: %v", err)
 	}
 }
 

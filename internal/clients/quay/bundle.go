@@ -2,16 +2,12 @@ package quay
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -31,10 +27,8 @@ type pushed struct {
 
 // push is the push of one image.
 type push struct {
-	repo   name.Repository
-	pusher *remote.Pusher
-	puller *remote.Puller
-	locks  *tagLocks
+	*session
+	locks  *nameLocks
 	image  v1.Image
 	digest v1.Hash
 	build  int64  // Koji's id; 0: none
@@ -81,8 +75,8 @@ func (o *OCI) pushBundle(ctx context.Context, r pipeline.Release, i int) (pushed
 // each once. One that a later bundle will take over is left out: set in
 // between, it would be set anew each time the release is pushed.
 func tagsOf(b pipeline.Bundle, later []pipeline.Bundle) ([]string, error) {
-	if len(b.Repository) > maxRepositoryName || !repositoryName.MatchString(b.Repository) {
-		return nil, pipeline.Reject(pipeline.ReasonQuayRefused, fmt.Errorf("%q is no name of a repository", b.Repository))
+	if err := checkName(b.Repository); err != nil {
+		return nil, err
 	}
 	var tags []string
 	for _, tag := range b.Tags {
@@ -99,10 +93,6 @@ func tagsOf(b pipeline.Bundle, later []pipeline.Bundle) ([]string, error) {
 	return tags, nil
 }
 
-// newPush logs in. The library's pusher and puller are made anew for each push
-// over the transport that is kept, which they take as it is, without a login or
-// retries of their own: a pusher takes a blob that it once pushed as there for
-// ever, and never forgets one.
 func (o *OCI) newPush(ctx context.Context, repo name.Repository, image v1.Image) (*push, error) {
 	digest, err := image.Digest()
 	if err != nil {
@@ -112,22 +102,11 @@ func (o *OCI) newPush(ctx context.Context, repo name.Repository, image v1.Image)
 	if err != nil {
 		return nil, err
 	}
-	options := []remote.Option{
-		remote.WithTransport(rt),
-		remote.WithRetryPredicate(func(error) bool { return false }), // the client beneath and redelivery retry
-	}
-	pusher, err := remote.NewPusher(options...)
+	s, err := newSession(repo, rt)
 	if err != nil {
 		return nil, err
 	}
-	puller, err := remote.NewPuller(options...)
-	if err != nil {
-		return nil, err
-	}
-	return &push{
-		repo: repo, pusher: pusher, puller: puller, locks: &o.locks,
-		image: image, digest: digest, holders: make(map[v1.Hash]int64),
-	}, nil
+	return &push{session: s, locks: &o.locks, image: image, digest: digest, holders: make(map[v1.Hash]int64)}, nil
 }
 
 // run puts the image under tags. Quay deletes one that no tag names after an
@@ -204,34 +183,4 @@ func (p *push) send(ctx context.Context) error {
 	}
 	p.there = true
 	return nil
-}
-
-// heads is the digest that each reference names, zero where there is none.
-func (p *push) heads(ctx context.Context, refs []name.Reference) ([]v1.Hash, error) {
-	there := make([]v1.Hash, len(refs))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
-	for i, ref := range refs {
-		g.Go(func() (err error) {
-			there[i], err = p.head(ctx, ref)
-			return err
-		})
-	}
-	return there, g.Wait()
-}
-
-func (p *push) head(ctx context.Context, ref name.Reference) (v1.Hash, error) {
-	found, err := p.puller.Head(ctx, ref)
-	if isNotFound(err) {
-		return v1.Hash{}, nil
-	}
-	if err != nil {
-		return v1.Hash{}, err
-	}
-	return found.Digest, nil
-}
-
-func isNotFound(err error) bool {
-	var answer *transport.Error
-	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
 }

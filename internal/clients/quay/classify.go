@@ -14,8 +14,8 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-// classify gives every error of a push its class and reason, and a text that
-// is safe to publish. What the registry answers is judged by rules. What got no
+// classify gives every error its class and reason, and a text that is safe to
+// publish. What the registry answers is judged by its rules. What got no
 // answer, a time-out or a cut connection, is Transient: the registry may have
 // done it all the same, so the next try looks before it writes. ctx is the
 // caller's: when it is done, so is the try, whatever the registry does.
@@ -35,7 +35,7 @@ func classify(ctx context.Context, err error) error {
 	case errors.As(err, &answer):
 		return judge(fromLibrary(answer))
 	case ctx.Err() != nil:
-		return pipeline.Retry(pipeline.ReasonDeadline, fmt.Errorf("push did not end: %w", ctx.Err()))
+		return pipeline.Retry(pipeline.ReasonDeadline, fmt.Errorf("did not end: %w", ctx.Err()))
 	case errors.As(err, &lease):
 		return err
 	case errors.As(err, &call):

@@ -243,18 +243,18 @@ func TestFaultThatHappensOnce(t *testing.T) {
 func TestEveryRuleIsMet(t *testing.T) {
 	t.Parallel()
 	o := newOCI(t, newRegistry(t), nil)
-	met := make([]bool, len(rules))
+	met := make([]bool, len(ociRules))
 	for _, x := range faults {
-		for _, method := range []string{http.MethodGet, http.MethodPut} {
+		for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
 			if x.status == 0 {
 				continue
 			}
 			req := httptest.NewRequest(method, "/v2/myorg/etcd/manifests/a", nil)
 			resp := &http.Response{StatusCode: x.status, Body: io.NopCloser(strings.NewReader(x.body)), Request: req}
-			met[ruleFor(o.wire.refused(req, resp))] = true
+			met[ociRules.ruleFor(o.wire.refused(req, resp))] = true
 		}
 	}
-	for i, rule := range rules {
+	for i, rule := range ociRules {
 		if !met[i] {
 			t.Errorf("no fault meets the rule for %d %s", rule.status, rule.code)
 		}

@@ -37,12 +37,12 @@ func (p *push) holder(ctx context.Context, digest v1.Hash) (int64, error) {
 
 // readConfig is the config of an image in the repository, nothing for what is no
 // image.
-func (p *push) readConfig(ctx context.Context, digest v1.Hash) ([]byte, error) {
-	found, err := p.puller.Get(ctx, p.repo.Digest(digest.String()))
+func (s *session) readConfig(ctx context.Context, digest v1.Hash) ([]byte, error) {
+	found, err := s.puller.Get(ctx, s.repo.Digest(digest.String()))
 	if err != nil || !found.MediaType.IsImage() {
 		return nil, err
 	}
-	return p.blob(ctx, configDigest(found.Manifest))
+	return s.blob(ctx, configDigest(found.Manifest))
 }
 
 func configDigest(imageManifest []byte) v1.Hash {
@@ -69,11 +69,11 @@ func isNotForUs(err error) bool {
 }
 
 // blob reads a blob of the repository, nothing for the zero digest.
-func (p *push) blob(ctx context.Context, digest v1.Hash) ([]byte, error) {
+func (s *session) blob(ctx context.Context, digest v1.Hash) ([]byte, error) {
 	if digest == (v1.Hash{}) {
 		return nil, nil
 	}
-	blob, err := p.puller.Layer(ctx, p.repo.Digest(digest.String()))
+	blob, err := s.puller.Layer(ctx, s.repo.Digest(digest.String()))
 	if err != nil {
 		return nil, err
 	}

@@ -19,11 +19,12 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-// Modes of what is in a layer: anybody may read it, whoever a bundle's
-// unpacker runs as.
+// Modes of what is in an archive: anybody may read it, whoever unpacks it runs
+// as. One directory that holds all of it is as operator-courier made it.
 const (
 	fileMode = 0o644
 	dirMode  = 0o755
+	topMode  = 0o700
 )
 
 // layer is a compressed layer in memory.
@@ -44,7 +45,7 @@ func (l *layer) Compressed() (io.ReadCloser, error) {
 // newLayer packs files into a tar.gz whose bytes depend on nothing else: not on
 // their order, the clock, the user or the machine.
 func newLayer(files []pipeline.File) (*layer, error) {
-	archive, err := archiveOf(files)
+	archive, err := archiveOf("", files)
 	if err != nil {
 		return nil, err
 	}
@@ -55,13 +56,14 @@ func newLayer(files []pipeline.File) (*layer, error) {
 	return &layer{compressed: compressed, digest: digestOf(compressed), diffID: digestOf(archive)}, nil
 }
 
-// archiveOf is the tar archive of files, each directory before what it holds.
-// Directories have entries of their own since a runtime that has to invent one
-// may make it unreadable for whoever unpacks the bundle. With no time set,
-// archive/tar writes the epoch, in USTAR where a name fits it and else in PAX.
-func archiveOf(files []pipeline.File) ([]byte, error) {
+// archiveOf is the tar archive of files, in the directory top if it has a name,
+// each directory before what it holds. Directories have entries of their own since
+// a runtime that has to invent one may make it unreadable for whoever unpacks the
+// bundle. With no time set, archive/tar writes the epoch, in USTAR where a name
+// fits it and else in PAX.
+func archiveOf(top string, files []pipeline.File) ([]byte, error) {
 	if len(files) == 0 {
-		return nil, errors.New("bundle has no files")
+		return nil, errors.New("there are no files")
 	}
 	files = slices.SortedFunc(slices.Values(files), func(a, b pipeline.File) int { return strings.Compare(a.Path, b.Path) })
 
@@ -69,18 +71,25 @@ func archiveOf(files []pipeline.File) ([]byte, error) {
 	buf.Grow(archiveSize(files))
 	w := tar.NewWriter(&buf)
 	seen := make(map[string]bool, len(files)+2)
+	if top != "" {
+		seen[top+"/"] = true
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: top + "/", Mode: topMode}); err != nil {
+			return nil, err
+		}
+	}
 	for _, f := range files {
 		if !fs.ValidPath(f.Path) || f.Path == "." {
 			return nil, fmt.Errorf("%q is no path of a file", f.Path)
 		}
-		if err := writeDirs(w, path.Dir(f.Path), seen); err != nil {
+		name := path.Join(top, f.Path)
+		if err := writeDirs(w, path.Dir(name), seen); err != nil {
 			return nil, err
 		}
-		if seen[f.Path] {
+		if seen[name] {
 			return nil, fmt.Errorf("%s is there twice", f.Path)
 		}
-		seen[f.Path] = true
-		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Size: int64(len(f.Data)), Mode: fileMode})
+		seen[name] = true
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(f.Data)), Mode: fileMode})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}

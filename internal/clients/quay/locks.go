@@ -13,35 +13,61 @@ import (
 // Locker gives out leases on names that all replicas of the service share.
 type Locker interface {
 	// Lock waits until nobody else has the lease on name, which may be any text,
-	// such as "quay.io/myorg/etcd:1.0". held is a child of ctx that ends also,
-	// with the loss as its cause, when the lease is lost; unlock gives the lease
-	// back. Two callers of the same owner may have it at once: they do the same
-	// work.
+	// such as "quay.io/myorg/etcd:1.0" or "quay.io/cnr/myorg/etcd". held is a child
+	// of ctx that ends also, with the loss as its cause, when the lease is lost;
+	// unlock gives the lease back. Two callers of the same owner may have it at
+	// once: they do the same work.
 	Lock(ctx context.Context, name, owner string) (held context.Context, unlock func(), err error)
 }
 
-// tagLocks lock tags, each on its own, so that builds of one package with
-// different tags do not wait for each other.
-type tagLocks struct {
+// nameLocks lock the names of tags and of repositories, each on its own, so that
+// builds of one package with different tags do not wait for each other.
+type nameLocks struct {
 	here   locks
 	shared Locker // nil: there is nobody to share with
 }
 
-// lock waits for the lock of a tag: for its turn in this process, then for the
-// lease, so that one of us at most waits for the others. The tag may be set
-// until held ends.
-func (l *tagLocks) lock(ctx context.Context, tag, owner string) (held context.Context, unlock func(), err error) {
-	leave, err := l.here.lock(ctx, tag)
+// hold calls f while it has the lock of a name. The context that f gets ends when
+// the lease is lost, which is then the error.
+func (l *nameLocks) hold(ctx context.Context, name, owner string, f func(context.Context) error) error {
+	held, unlock, err := l.lock(ctx, name, owner)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = f(held)
+	if err != nil && held.Err() != nil && ctx.Err() == nil {
+		return &leaseError{name: name, err: context.Cause(held)}
+	}
+	return err
+}
+
+// holdAll is hold for several names. All who hold some of them must ask in the
+// same order.
+func (l *nameLocks) holdAll(ctx context.Context, names []string, owner string, f func(context.Context) error) error {
+	if len(names) == 0 {
+		return f(ctx)
+	}
+	return l.hold(ctx, names[0], owner, func(held context.Context) error {
+		return l.holdAll(held, names[1:], owner, f)
+	})
+}
+
+// lock waits for the lock of a name: for its turn in this process, then for the
+// lease, so that one of us at most waits for the others. What is named may be
+// changed until held ends.
+func (l *nameLocks) lock(ctx context.Context, name, owner string) (held context.Context, unlock func(), err error) {
+	leave, err := l.here.lock(ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}
 	if l.shared == nil {
 		return ctx, leave, nil
 	}
-	held, giveBack, err := l.shared.Lock(ctx, tag, owner)
+	held, giveBack, err := l.shared.Lock(ctx, name, owner)
 	if err != nil {
 		leave()
-		return nil, nil, &leaseError{name: tag, err: err}
+		return nil, nil, &leaseError{name: name, err: err}
 	}
 	return held, func() { giveBack(); leave() }, nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -25,11 +24,12 @@ var (
 
 const maxRepositoryName = 255
 
-// VisibilitySetter makes a repository public.
-type VisibilitySetter interface {
-	// MakePublic returns what is known of the visibility afterwards, "" for
-	// nothing, with an error whenever that is not public.
-	MakePublic(ctx context.Context, repository string) (pipeline.Visibility, error)
+// checkName tells why images cannot be in a repository, organization/name.
+func checkName(repository string) error {
+	if len(repository) > maxRepositoryName || !repositoryName.MatchString(repository) {
+		return pipeline.Reject(pipeline.ReasonQuayRefused, fmt.Errorf("%.300q is no name of a repository", repository))
+	}
+	return nil
 }
 
 // OCIOptions describe where and how an organization's bundle images go.
@@ -41,7 +41,7 @@ type OCIOptions struct {
 	Password clients.Secret
 
 	// Timeout bounds the push of one bundle with all its requests and its waits
-	// for leases, and so a call of Visibility or of Ping.
+	// for leases, each step of a deletion, and so a call of Visibility or of Ping.
 	Timeout time.Duration
 	HTTP    *clients.Client
 
@@ -71,13 +71,13 @@ func (o OCIOptions) validate() error {
 // OCI pushes bundle images with the credentials of one organization. It is
 // safe for concurrent use.
 type OCI struct {
-	registry   name.Registry
-	auth       authn.Authenticator
-	wire       *wire
-	timeout    time.Duration
-	visibility VisibilitySetter
-	logins     logins
-	locks      tagLocks
+	registry  name.Registry
+	auth      authn.Authenticator
+	wire      *wire
+	timeout   time.Duration
+	publicity publicity
+	logins    logins
+	locks     nameLocks
 }
 
 var _ pipeline.Pusher = (*OCI)(nil)
@@ -96,8 +96,9 @@ func NewOCI(o OCIOptions) (*OCI, error) {
 		auth = authn.FromConfig(authn.AuthConfig{Username: o.Username, Password: o.Password.Reveal()})
 	}
 	return &OCI{
-		registry: registry, auth: auth, wire: newWire(o, registry), timeout: o.Timeout, visibility: o.Visibility,
-		locks: tagLocks{shared: o.Locker},
+		registry: registry, auth: auth, wire: newWire(o, registry), timeout: o.Timeout,
+		publicity: publicity{setter: o.Visibility, timeout: o.Timeout},
+		locks:     nameLocks{shared: o.Locker},
 	}, nil
 }
 
@@ -148,34 +149,12 @@ func (o *OCI) Push(ctx context.Context, r pipeline.Release) (pipeline.Publicatio
 		sent = sent || done.sent
 	}
 	p.Repeated = !sent && len(p.Bundles) > 0
-	if o.visibility != nil {
-		o.makePublic(ctx, &p)
+	repositories := make([]string, len(p.Bundles))
+	for i, b := range p.Bundles {
+		repositories[i] = b.Repository
 	}
+	o.publicity.apply(ctx, &p, repositories...)
 	return p, nil
-}
-
-// makePublic sets p.Visibility, and adds one warning when a repository of p is
-// not public afterwards.
-func (o *OCI) makePublic(ctx context.Context, p *pipeline.Publication) {
-	var done []string
-	for _, b := range p.Bundles {
-		if slices.Contains(done, b.Repository) {
-			continue
-		}
-		done = append(done, b.Repository)
-		visibility, err := o.makeOnePublic(ctx, b.Repository)
-		p.Visibility = visibility
-		if err != nil {
-			p.Warnings = append(p.Warnings, fmt.Sprintf("repository %s was not made public: %v", b.Repository, err))
-			return
-		}
-	}
-}
-
-func (o *OCI) makeOnePublic(ctx context.Context, repository string) (pipeline.Visibility, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	return o.visibility.MakePublic(ctx, repository)
 }
 
 // Ping tells whether the registry answers and takes the credentials: GET /v2/,

@@ -21,9 +21,19 @@ const (
 // refusal is an answer of a registry other than the one asked for.
 type refusal struct {
 	*clients.StatusError
-	write    bool     // it was asked to change something
-	codes    []string // of the distribution specification, and Quay's own
-	readOnly bool     // Quay is under maintenance
+	rules     rulebook // that are to judge it
+	write     bool     // it was asked to change something
+	codes     []string // of the distribution specification or the app registry, and Quay's own
+	readOnly  bool     // Quay is under maintenance
+	ofRelease bool     // it is about one release of an application
+	hint      string   // what may be the matter
+}
+
+func (r *refusal) Error() string {
+	if r.hint == "" {
+		return r.StatusError.Error()
+	}
+	return r.StatusError.Error() + ": " + r.hint
 }
 
 // Unwrap gives the status to those who look for that alone.
@@ -46,7 +56,7 @@ type registryErrors struct {
 func (w *wire) refused(req *http.Request, resp *http.Response) *refusal {
 	text := w.blank(readError(resp), req)
 	resp.Body = io.NopCloser(strings.NewReader(text))
-	r := &refusal{StatusError: w.client.StatusError(resp), write: isWrite(req)}
+	r := &refusal{StatusError: w.client.StatusError(resp), rules: ociRules, write: isWrite(req)}
 
 	var parsed registryErrors
 	if json.Unmarshal([]byte(text), &parsed) != nil || len(parsed.Errors) == 0 {
@@ -106,7 +116,7 @@ func (w *wire) blank(text string, req *http.Request) string {
 // fromLibrary is the refusal in an error of the library, which has seen only
 // what wire lets through: 401 and 404.
 func fromLibrary(e *transport.Error) *refusal {
-	r := &refusal{StatusError: &clients.StatusError{Code: e.StatusCode}}
+	r := &refusal{StatusError: &clients.StatusError{Code: e.StatusCode}, rules: ociRules}
 	if e.Request != nil {
 		r.Method = e.Request.Method
 		r.URL = clients.OneLine(e.Request.URL.Scheme+"://"+e.Request.URL.Host+e.Request.URL.Path, maxText)

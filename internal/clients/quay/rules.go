@@ -1,6 +1,7 @@
 package quay
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -17,6 +18,7 @@ var (
 	passes      = verdict{pipeline.Transient, pipeline.ReasonQuayUnavailable}
 	credentials = verdict{pipeline.Transient, pipeline.ReasonUnauthorized}
 	final       = verdict{pipeline.Rejected, pipeline.ReasonQuayRefused}
+	unsupported = verdict{pipeline.Rejected, pipeline.ReasonNotSupported}
 )
 
 // rule is the verdict on the refusals that fit it.
@@ -31,14 +33,19 @@ func (r rule) fits(a *refusal) bool {
 	return (r.status == 0 || r.status == a.Code) && (r.code == "" || a.has(r.code)) && (r.when == nil || r.when(a))
 }
 
-// rules classify every answer other than the one asked for; the first that
-// fits decides. Final is only what the registry itself says, with a code, of
-// something that was to be written: the same status to a read, or with a page
-// of whatever lies in front of the registry, passes when that is mended. Rows
-// that change nothing are there to say why a code or a status is judged so.
+// rulebook is the verdicts on the refusals of one interface: the first rule that
+// fits decides, and the last one fits all.
 //
-// Names at the right are the exceptions of Quay's endpoints/v2/errors.py.
-var rules = []rule{
+// Final is only what the registry itself says, with a code, of something that was
+// to be written: the same status to a read, or with a page of whatever lies in
+// front of the registry, passes when that is mended. Rows that change nothing are
+// there to say why a code or a status is judged so.
+type rulebook []rule
+
+// ociRules classify every answer to a request of the distribution specification
+// other than the one asked for. Names at the right are the exceptions of Quay's
+// endpoints/v2/errors.py.
+var ociRules = rulebook{
 	{0, "", readOnly, passes},              // ReadOnlyMode (405): maintenance
 	{0, "METHOD NOT ALLOWED", nil, passes}, // PushesDisabled (405): an administrator has put pushes off
 
@@ -56,6 +63,8 @@ var rules = []rule{
 	{504, "", nil, passes}, // it may have been done: the next try looks first
 	{0, "", isRead, passes},
 	{0, "", hasNoCode, passes},
+
+	{0, "UNSUPPORTED", isDelete, unsupported}, // a registry that deletes nothing, or nothing by tag
 
 	{400, "NAME_INVALID", nil, final},        // NameInvalid
 	{400, "TAG_INVALID", nil, final},         // TagInvalid
@@ -88,21 +97,22 @@ func overQuota(r *refusal) bool {
 
 func readOnly(r *refusal) bool  { return r.readOnly }
 func isRead(r *refusal) bool    { return !r.write }
+func isDelete(r *refusal) bool  { return r.Method == http.MethodDelete }
 func hasNoCode(r *refusal) bool { return len(r.codes) == 0 }
 
 // ruleFor is the index of the rule that decides on r.
-func ruleFor(r *refusal) int {
-	for i, rule := range rules {
+func (b rulebook) ruleFor(r *refusal) int {
+	for i, rule := range b {
 		if rule.fits(r) {
 			return i
 		}
 	}
-	return len(rules) - 1
+	return len(b) - 1
 }
 
 // judge is the verdict on a refusal as an error. A Retry-After is handed up.
 func judge(r *refusal) error {
-	v := rules[ruleFor(r)].verdict
+	v := r.rules[r.rules.ruleFor(r)].verdict
 	if v.class == pipeline.Rejected {
 		return pipeline.Reject(v.reason, r)
 	}

@@ -115,16 +115,9 @@ func (p *push) yield(ctx context.Context, c *claim) error {
 
 // take makes a tag name the image while nobody else may set it.
 func (p *push) take(ctx context.Context, c *claim) error {
-	held, unlock, err := p.locks.lock(ctx, c.tag.Name(), p.digest.String())
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	err = p.set(held, c)
-	if err != nil && held.Err() != nil && ctx.Err() == nil {
-		return &leaseError{name: c.tag.Name(), err: context.Cause(held)}
-	}
-	return err
+	return p.locks.hold(ctx, c.tag.Name(), p.digest.String(), func(held context.Context) error {
+		return p.set(held, c)
+	})
 }
 
 // set makes a tag name the image, unless it turns out that it must be left or

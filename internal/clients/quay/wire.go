@@ -80,7 +80,11 @@ func (w *wire) RoundTrip(in *http.Request) (*http.Response, error) {
 // isWrite tells a request that is to change the registry from a look and from
 // the request for a token.
 func isWrite(req *http.Request) bool {
-	return req.Method == http.MethodPatch || req.Method == http.MethodPut || isUploadStart(req)
+	switch req.Method {
+	case http.MethodPatch, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return isUploadStart(req)
 }
 
 func isUploadStart(req *http.Request) bool {
@@ -146,7 +150,7 @@ func expected(req *http.Request, status int) bool {
 			return status == http.StatusAccepted
 		}
 		return status == http.StatusOK // a token
-	case http.MethodPatch:
+	case http.MethodPatch, http.MethodDelete:
 		return status == http.StatusAccepted
 	case http.MethodPut:
 		return status == http.StatusCreated

@@ -1,0 +1,2 @@
+class ProdConfig:
+    """Nothing but what there is by itself."""
