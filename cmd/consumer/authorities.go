@@ -17,6 +17,8 @@ const (
 	authoritiesTimeout = 30 * time.Second // with every try
 	authoritiesTry     = 10 * time.Second
 	authoritiesRetries = 4
+
+	maxSubjects = 5 // that are logged
 )
 
 // fetchAuthorities gets the certificates at the address, as PEM. A server with
@@ -54,8 +56,10 @@ func fetchAuthorities(ctx context.Context, address string, known TLSConfig, log 
 	if err != nil {
 		return nil, fmt.Errorf("answer: %w", err)
 	}
-	for _, c := range certificates {
-		log.Info("certificate authority added", "variable", caVariable, "subject", c.Subject.String(), "until", c.NotAfter)
+	var subjects []string
+	for _, c := range certificates[:min(len(certificates), maxSubjects)] {
+		subjects = append(subjects, c.Subject.String())
 	}
+	log.Info("certificate authorities added", "variable", caVariable, "certificates", len(certificates), "subjects", subjects)
 	return data, nil
 }

@@ -140,8 +140,9 @@ func (l *healthLook) isOlderThan(age time.Duration, now time.Time) bool {
 // ServeHTTP answers with the report.
 func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	report, err := h.report(r.Context())
-	if err != nil {
-		return // nobody is there any more
+	if err != nil { // nobody is there any more
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
 	}
 	answerJSON(w, report.Status, report)
 }

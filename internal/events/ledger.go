@@ -64,7 +64,8 @@ func (l *Ledger) Begin(ctx context.Context, w pipeline.Work) error {
 	}
 	err = l.write(ctx, p, func(e *Entry) error {
 		now := time.Now()
-		if e.claimed(causeOf(w.Trigger), now) {
+		// Somebody who looked when we did may be through by now.
+		if e.claimed(causeOf(w.Trigger), now) || e.done(w) && !w.Trigger.Requested() {
 			return inProgress(*e)
 		}
 		e.begin(w, now)
@@ -78,7 +79,7 @@ const retryInProgress = time.Second
 
 func inProgress(e Entry) error {
 	return pipeline.RetryAfter(pipeline.ReasonInProgress, retryInProgress,
-		fmt.Errorf("event %s of %s is about to publish it", e.Trigger.ID, e.Trigger.Source))
+		fmt.Errorf("event %s of %s is about to publish it, or just has", e.Trigger.ID, e.Trigger.Source))
 }
 
 // unavailable gives an error of JetStream its class and reason.

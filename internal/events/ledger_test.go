@@ -140,6 +140,15 @@ func TestLedgerRemembers(t *testing.T) {
 	if !known(first) || !known(second) {
 		t.Error("not known once it is published")
 	}
+	if err := l.Begin(t.Context(), second); pipeline.ReasonOf(err) != pipeline.ReasonInProgress {
+		t.Errorf("begin of what was published since it was looked at: %v", err)
+	}
+	asked := second
+	asked.Trigger.Kind = pipeline.PushRequested
+	if err := l.Begin(t.Context(), asked); err != nil {
+		t.Errorf("begin of a request for what is published: %v", err)
+	}
+	writeResult(t, l, first, pipeline.OutcomePublished, nil)
 	for name, change := range map[string]func(*pipeline.Work){
 		"checksum":      func(w *pipeline.Work) { w.Checksum.Hex = "0" },
 		"no checksum":   func(w *pipeline.Work) { w.Checksum = pipeline.Checksum{} },
