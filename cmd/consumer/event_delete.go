@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,9 @@ func (c *cli) eventDeleteCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if all == (d.Version != "") { // such as the empty value of a variable
 				return usagef("either --version and which, or --all")
+			}
+			if strings.HasPrefix(d.Repository, d.Organization+"/") {
+				return usagef("--repository is without the organization: %s", strings.TrimPrefix(d.Repository, d.Organization+"/"))
 			}
 			d.ID, d.Source, d.Time = flags.eventID(), flags.source, time.Now()
 			e, subject, err := events.NewDeleteEvent(d)

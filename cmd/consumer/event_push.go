@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,9 @@ in a JetStream object store that the service can read (--object).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.ID, p.Source, p.Time = flags.eventID(), flags.source, time.Now()
+			if bucket, name, _ := strings.Cut(p.Object, "/"); p.Object != "" && (bucket == "" || name == "") {
+				return usagef("--object is BUCKET/NAME, not %q", p.Object)
+			}
 			if archive != "" {
 				var err error
 				if p.Inline, err = readArchive(archive); err != nil {

@@ -99,7 +99,7 @@ func TestEventUsage(t *testing.T) {
 		"push --organization o --nvr a-1-1 --object a/b":           "none of the others",
 		"push --organization o --object a/b --archive x.zip":       "none of the others",
 		"push --organization o --nvr a-1-1 --build-id 1":           "none of the others",
-		"push --organization o --object a":                         "/archive/object",
+		"push --organization o --object a":                         "BUCKET/NAME",
 		"push --organization o --object=":                          "neither",
 		"push --organization o --archive=":                         "neither",
 		"push --organization o --archive no-such-file":             "--archive no-such-file: no such file",

@@ -71,7 +71,9 @@ func (c *ompsConverter) header() string {
 		}
 	}
 	text := oneLine(fmt.Sprintf("Made by `consumer config from-omps` of class %s of %s.", c.options.Section, c.options.Name)) +
-		"\nWhen its secret files are written: consumer check -c FILE"
+		"\nWhen its secret files are written: consumer check -c FILE" +
+		"\nOMPS pushed to any organization that its caller had a token for. Here each has to be listed;" +
+		"\nNAME: {match: []} will do for one without rules of its own."
 	for _, part := range []struct{ title, lines string }{
 		{"To be set by hand:", byHand},
 		{"To be known:", noted},

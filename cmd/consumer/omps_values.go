@@ -124,7 +124,7 @@ func (c *ompsConverter) entries(s ompsSetting) ([]ompsEntry, bool) {
 			c.remark(e.key.line, s.key+" has a key that is not a literal text: set it by hand", true)
 			continue
 		case e.key.parts > 1: // never shown: one of them may be a secret
-			c.remark(e.key.line, s.key+": a colon or comma is missing: Python takes the texts that follow each other for one key", true)
+			c.remark(e.key.line, s.key+": a colon or comma is missing: Python takes the texts that follow each other for one key, and what they name is lost; mend it there and convert again", true)
 			continue
 		}
 		entry := ompsEntry{name, ompsSetting{joinPath(s.key, name), e.value}}

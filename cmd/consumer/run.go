@@ -40,7 +40,7 @@ func (c *cli) runCommand() *cobra.Command {
 			}
 			if env.CAURL != "" {
 				if config.TLS.Fetched, err = fetchAuthorities(cmd.Context(), env.CAURL, config.TLS, log); err != nil {
-					return fmt.Errorf("certificate authorities of %s: %w", caVariable, err)
+					return fmt.Errorf("certificate authorities of %s (tls.ca_files takes them as a file): %w", caVariable, err)
 				}
 			}
 			return serve(cmd.Context(), config, log, func(endpoints) {})

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -58,8 +59,13 @@ func printEntry(w io.Writer, e events.Entry) error {
 	line("reason", string(e.Reason))
 	line("message", e.Message)
 	line("stage", string(e.Stage))
-	for _, image := range e.Digests {
-		line("image", image)
+	for _, published := range e.Digests {
+		name, _, _ := strings.Cut(published, "@")
+		if strings.Contains(path.Base(name), ":") {
+			line("release", published)
+		} else {
+			line("image", published)
+		}
 	}
 	line("build id", number(e.BuildID))
 	line("checksum", e.Checksum)

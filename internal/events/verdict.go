@@ -247,7 +247,9 @@ func (p Policy) delay(err error, tries uint64, age time.Duration, jitter float64
 	case pipeline.ClassOf(err) == pipeline.Waiting:
 		d = p.Recheck
 	default:
-		d = p.Delays[min(max(tries, 1), uint64(len(p.Delays)))-1]
+		// tries count looks at a closed gate too, and one failure after many of
+		// these is not to keep a build from its gate.
+		d = min(p.Delays[min(max(tries, 1), uint64(len(p.Delays)))-1], max(p.Recheck, leastCap))
 	}
 	d += time.Duration(float64(d) * spread * jitter)
 	if left := p.MaxAge - age; left > 0 && d > left {
@@ -255,6 +257,10 @@ func (p Policy) delay(err error, tries uint64, age time.Duration, jitter float64
 	}
 	return d
 }
+
+// leastCap is how long a try that failed may be put off, however often waiting
+// builds are looked at.
+const leastCap = 30 * time.Second
 
 // knownReason is the reason of err out of the closed set.
 func knownReason(err error) pipeline.Reason {
