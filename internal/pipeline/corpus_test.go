@@ -66,7 +66,7 @@ func realCorpus(t *testing.T, kinds ...string) []string {
 	return files
 }
 
-func readFile(t *testing.T, path string) []byte {
+func readFile(t testing.TB, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,87 @@ func (r *report) checkRegistries(op operator, allowed []string) {
 			}
 		}
 	}
+}
+
+// images warns of what the images of an operator may not do once it is
+// published: stay the same, be mirrored, run everywhere.
+func (r *report) images(op operator) {
+	unpinned := make(map[string]bool)
+	var unlisted, archs remarks
+	for _, m := range op.csvManifests() {
+		for _, ref := range imageReferences(m.root, nil) {
+			if !strings.Contains(ref.Value, "@sha256:") {
+				unpinned[ref.Value] = true
+			}
+		}
+		if missing := unrelated(m); len(missing) > 0 && !present(m.root, "spec", "relatedImages") {
+			unlisted.add(m.path, "spec.relatedImages", "is missing, so what the operator runs will not be mirrored")
+		} else if len(missing) > 0 {
+			unlisted.add(m.path, "spec.relatedImages", "lacks what the operator runs, so it will not be mirrored: "+some(missing))
+		}
+		if list := architectures(m); len(list) > 1 {
+			archs.add(m.path, "metadata.labels", "promise "+some(list)+"; whether every image is there for each was not looked at")
+		}
+	}
+	if list := slices.Sorted(maps.Keys(unpinned)); len(list) > 0 {
+		r.warnf("images without a digest, which may change: %s", some(list))
+	}
+	r.warnings = slices.Concat(r.warnings, unlisted.texts(""), archs.texts(""))
+}
+
+// some names the first elements of a list, and how many there are beyond them.
+func some(list []string) string {
+	const shown = 5
+	short := make([]string, 0, shown)
+	for _, s := range list[:min(shown, len(list))] {
+		short = append(short, fmt.Sprintf("%.200s", s))
+	}
+	text := strings.Join(short, ", ")
+	if more := len(list) - shown; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
+}
+
+// unrelated lists the images that a CSV runs, itself or by RELATED_IMAGE_
+// variables, and that its relatedImages lack.
+func unrelated(m manifest) []string {
+	listed := make(map[string]bool)
+	for _, related := range items(at(m.root, "spec", "relatedImages")) {
+		listed[textAt(related, "image")] = true
+	}
+	run := make(map[string]bool)
+	for _, d := range items(at(m.root, "spec", "install", "spec", "deployments")) {
+		for _, kind := range []string{"initContainers", "containers"} {
+			for _, c := range items(at(d, "spec", "template", "spec", kind)) {
+				run[textAt(c, "image")] = true
+				for _, v := range items(at(c, "env")) {
+					if strings.HasPrefix(textAt(v, "name"), "RELATED_IMAGE_") {
+						run[textAt(v, "value")] = true
+					}
+				}
+			}
+		}
+	}
+	maps.DeleteFunc(run, func(image string, _ bool) bool { return image == "" || listed[image] })
+	return slices.Sorted(maps.Keys(run))
+}
+
+// architectures lists those that a CSV says its images have.
+func architectures(m manifest) []string {
+	const prefix = "operatorframework.io/arch."
+	labels := at(m.root, "metadata", "labels")
+	if kindOf(labels) != "a mapping" {
+		return nil
+	}
+	var list []string
+	for i := 0; i+1 < len(labels.Content); i += 2 {
+		if arch, ok := strings.CutPrefix(labels.Content[i].Value, prefix); ok && textAt(labels.Content[i+1]) == "supported" {
+			list = append(list, arch)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // imageReference is a whole scalar that can only be an image: a registry, a

@@ -402,10 +402,7 @@ func TestBundleTags(t *testing.T) {
 // TestHostileManifests: what the corpus says must be refused is refused, what
 // must be accepted is accepted.
 func TestHostileManifests(t *testing.T) {
-	// These need the checks of OLM's own validators.
-	later := []string{"m-unsupported-kind.zip", "m-sa-clash.zip", "m-deps-unknown.zip", "m-deps-badrange.zip", "m-big.zip"}
-	// Its labels are in Koji only.
-	later = append(later, "control-bundle-osbs.zip")
+	later := []string{"control-bundle-osbs.zip"} // its labels are in Koji only
 	limits := DefaultLimits()
 	limits.FileBytes = limits.UnpackedBytes
 	for _, c := range hostileCorpus(t) {
@@ -429,13 +426,9 @@ func TestHostileManifests(t *testing.T) {
 	}
 }
 
-// TestRealOperators: every real archive that operator-courier or opm accepts
-// becomes bundles whose labels and annotations agree.
+// TestRealOperators: every real archive that is not refused for a reason becomes
+// bundles whose labels and annotations agree.
 func TestRealOperators(t *testing.T) {
-	odd := map[string]string{
-		"community-trivy-operator-2.4.0.zip": "holds more than one document",
-		"infinispan-2.1.4.zip":               "alm-examples: is not JSON",
-	}
 	for _, name := range realCorpus(t, "packagemanifest-flat", "packagemanifest-nested", "packagemanifest-odd", "bundle") {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			t.Parallel()
@@ -444,7 +437,7 @@ func TestRealOperators(t *testing.T) {
 				t.Fatal(err)
 			}
 			rel, err := Prepare{}.Do(t.Context(), orderOf(t, files))
-			if says, ok := odd[filepath.Base(name)]; ok {
+			if says, ok := refusedReal[filepath.Base(name)]; ok {
 				if !strings.Contains(strings.Join(FaultsOf(err), "\n"), says) {
 					t.Errorf("%v does not say %q", err, says)
 				}

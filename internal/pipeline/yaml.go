@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -36,6 +38,8 @@ type document struct {
 	file File
 	root *yaml.Node // content of the first document; nil when there is none
 	more bool       // whether further documents follow
+
+	repeated []*yaml.Node // keys that are in their mapping again further down, the first of them
 }
 
 // parseYAML reads a file that has to be YAML in UTF-8. The error is a text for
@@ -64,7 +68,9 @@ func parseYAML(f File) (document, error) {
 		return doc, fmt.Errorf("does not parse: %w", err)
 	}
 	var size yamlSize
-	return doc, size.add(doc.root, 0)
+	err := size.add(doc.root, 0)
+	doc.repeated = size.repeated
+	return doc, err
 }
 
 // hasDirective tells whether a line starts with % before the first content.
@@ -80,7 +86,10 @@ func hasDirective(data []byte) bool {
 }
 
 // yamlSize adds up what a document becomes once every alias is followed.
-type yamlSize struct{ nodes, bytes int }
+type yamlSize struct {
+	nodes, bytes int
+	repeated     []*yaml.Node
+}
 
 func (s *yamlSize) add(n *yaml.Node, depth int) error {
 	if n == nil {
@@ -100,6 +109,7 @@ func (s *yamlSize) add(n *yaml.Node, depth int) error {
 		if err := checkKeys(n); err != nil {
 			return err
 		}
+		s.findRepeated(n)
 	}
 	for _, child := range n.Content {
 		if err := s.add(child, depth+1); err != nil {
@@ -123,6 +133,32 @@ func checkKeys(mapping *yaml.Node) error {
 		}
 	}
 	return nil
+}
+
+// maxRepeated is how many repeated keys of a file are worth telling of.
+const maxRepeated = 5
+
+// findRepeated notes the keys that a mapping has again further down.
+func (s *yamlSize) findRepeated(mapping *yaml.Node) {
+	const few = 16 // keys; below it, comparing each two is faster than a map
+	keys := len(mapping.Content) / 2
+	var last map[string]int
+	if keys > few {
+		last = make(map[string]int, keys)
+		for i := range keys {
+			last[mapping.Content[2*i].Value] = i
+		}
+	}
+	for i := 0; i < keys && len(s.repeated) < maxRepeated; i++ {
+		key := mapping.Content[2*i]
+		again := last[key.Value] > i
+		for j := i + 1; j < keys && last == nil; j++ {
+			again = again || mapping.Content[2*j].Value == key.Value
+		}
+		if again && !slices.Contains(s.repeated, key) {
+			s.repeated = append(s.repeated, key)
+		}
+	}
 }
 
 // follow returns what an alias stands for, and n itself otherwise.
@@ -169,19 +205,35 @@ func items(n *yaml.Node) []*yaml.Node {
 	return list
 }
 
-// text returns a scalar that is a string to every YAML reader. Words that
-// YAML 1.1 reads as booleans are none.
+// text returns a scalar that is a string to every YAML reader. Words and numbers
+// of YAML 1.1 are none.
 func text(n *yaml.Node) (string, bool) {
 	if n = follow(n); n == nil || n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
 		return "", false
 	}
 	if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) == 0 {
-		switch n.Value {
-		case "y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF":
+		if tag, _ := readPlain(n.Value); tag != tagString || letterBooleans[n.Value] != "" {
 			return "", false
 		}
 	}
 	return n.Value, true
+}
+
+// letterBooleans are the words that Kubernetes' reader takes for booleans, and
+// PyYAML for strings.
+var letterBooleans = map[string]string{"y": "true", "Y": "true", "n": "false", "N": "false"}
+
+// boolean returns a scalar that is a boolean to every reader of operators, all
+// of which read YAML 1.1.
+func boolean(n *yaml.Node) (value, ok bool) {
+	if n = follow(n); n == nil || n.Kind != yaml.ScalarNode {
+		return false, false
+	}
+	if n.ShortTag() == tagBool {
+		return strings.EqualFold(n.Value, "true"), true
+	}
+	tag, word := readPlain(n.Value)
+	return word == "true", tag == tagBool && n.Style == 0
 }
 
 // textAt is the string at a path of keys, "" when there is none.
