@@ -179,7 +179,7 @@ func TestRunWithoutAuthorities(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	code := run(ctx, []string{"run", "-c", path}, environment(map[string]string{"CA_URL": s.URL + "/ca.crt"}), &errs, &errs)
-	if want := "consumer: certificate authorities of CA_URL: GET " + s.URL + "/ca.crt: 404 Not Found"; code != exitFailed || !strings.Contains(errs.String(), want) {
+	if want := "consumer: certificate authorities of CA_URL (tls.ca_files takes them as a file): GET " + s.URL + "/ca.crt: 404 Not Found"; code != exitFailed || !strings.Contains(errs.String(), want) {
 		t.Errorf("exit %d: %s", code, errs.String())
 	}
 }
