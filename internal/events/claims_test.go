@@ -68,6 +68,7 @@ func TestAPanicLetsGoOfTheBuild(t *testing.T) {
 			p.says(nvr(1), refused)
 			b.announce(nvr(1))
 			b.becomes("myorg:rejected")
+			b.done() // told comes first, and then it is noted who waits
 			p.says(nvr(1), passed)
 			b.decide(nvr(1), true)
 		},
