@@ -117,7 +117,7 @@ func (o outside) target(c Config, org OrganizationConfig, locker quay.Locker) (t
 // pipeline joins the clients and the targets to a pipeline.
 func (o outside) pipeline(c Config, targets map[string]target, objects pipeline.ObjectOpener, ledger pipeline.Ledger, reg prometheus.Registerer) *pipeline.Pipeline {
 	p := &pipeline.Pipeline{
-		Lookup:  pipeline.Lookup{Finder: o.koji, Organizations: c.PipelineOrganizations()},
+		Lookup:  pipeline.Lookup{Finder: o.koji, Labels: o.koji, Organizations: c.PipelineOrganizations()},
 		Fetch:   pipeline.Fetch{Opener: o.koji, Objects: objects, Limits: c.PipelineLimits()},
 		Push:    pipeline.Push{Pushers: make(map[string]pipeline.Pusher, len(targets))},
 		Delete:  pipeline.Delete{Deleters: make(map[string]pipeline.Deleter, len(targets))},

@@ -51,8 +51,12 @@ func unpack(data []byte, limits Limits) ([]File, error) {
 		}
 		files = append(files, File{Path: e.name, Data: content})
 	}
-	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	sortFiles(files)
 	return files, nil
+}
+
+func sortFiles(files []File) {
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 }
 
 // checkNames sees to it that every entry is a regular file or a directory with

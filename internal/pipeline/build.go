@@ -85,7 +85,7 @@ type HubBuild struct {
 	LogArchive       string
 
 	// Subtypes is extra.osbs_build.subtypes, such as operator_appregistry
-	// and operator_bundle.
+	// and SubtypeBundle.
 	Subtypes []string
 }
 
@@ -124,6 +124,7 @@ type Build struct {
 	NVR           NVR
 	Archive       Archive
 	Subtypes      []string
+	Labels        map[string]string // of its images; asked for where the build is a bundle's
 	Organizations []Organization
 }
 

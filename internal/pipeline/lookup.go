@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,12 @@ type BuildFinder interface {
 	FindArchive(ctx context.Context, b HubBuild) (Archive, error)
 }
 
+// LabelFinder asks the Koji hub.
+type LabelFinder interface {
+	// FindLabels reads the labels of a build's images, none where the hub tells none.
+	FindLabels(ctx context.Context, b HubBuild) (map[string]string, error)
+}
+
 // hubLag is how long the hub that answers us may know less than what announced
 // a build: the announcement can outrun a replica.
 const hubLag = time.Minute
@@ -25,6 +32,7 @@ const hubLag = time.Minute
 // Lookup is the first stage: it finds out what is true of a trigger.
 type Lookup struct {
 	Finder        BuildFinder
+	Labels        LabelFinder // nil: bundles without annotations belong to no package
 	Organizations []Organization
 }
 
@@ -111,7 +119,12 @@ func (s Lookup) Do(ctx context.Context, t Trigger) (Build, error) {
 	if err != nil {
 		return build, answer(t, behind(t, hub, err))
 	}
-	build.Archive, err = s.Finder.FindArchive(ctx, hub)
+	if build.Archive, err = s.Finder.FindArchive(ctx, hub); err != nil {
+		return build, err
+	}
+	if s.Labels != nil && slices.Contains(hub.Subtypes, SubtypeBundle) {
+		build.Labels, err = s.Labels.FindLabels(ctx, hub)
+	}
 	return build, err
 }
 

@@ -44,7 +44,7 @@ func pack(rel Release, op operator, files []File) (Release, error) {
 			b.Labels[LabelBuildID] = strconv.FormatInt(rel.Build.ID, 10)
 			b.Labels[LabelBuildNVR] = rel.Build.NVR.String()
 		}
-		slices.SortFunc(b.Files, func(x, y File) int { return strings.Compare(x.Path, y.Path) })
+		sortFiles(b.Files)
 	}
 	p.warnUnpacked(files)
 	return rel, nil

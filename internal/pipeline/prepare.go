@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"slices"
 )
 
@@ -25,12 +24,13 @@ type Prepare struct{}
 // Do edits the manifests for one organization, validates what came out and packs
 // it for the organization's target. Manifests that may not be published, or not
 // be edited safely, are Rejected with every fault found.
-func (s Prepare) Do(_ context.Context, o Order) (Release, error) {
+func (s Prepare) Do(ctx context.Context, o Order) (Release, error) {
 	rel := Release{Build: o.Manifests.Build, Organization: o.Organization}
-	if err := o.Manifests.operator.identified(o.Manifests.faults); err != nil {
+	manifests, err := o.Manifests.identified(ctx)
+	if err != nil {
 		return rel, err
 	}
-	d := newDraft(o.Manifests)
+	d := newDraft(manifests)
 	d.suffixPackage(o.Organization.PackageNameSuffix)
 	rel.Replacements = d.replaceRegistries(o.Organization.Rules)
 	d.annotate(o.Organization.Annotations)
@@ -50,21 +50,4 @@ func (s Prepare) Do(_ context.Context, o Order) (Release, error) {
 		return packApplication(rel, d.op, d.files)
 	}
 	return pack(rel, d.op, d.files)
-}
-
-// identified refuses an archive that tells no package: without a package
-// manifest and without a bundle's folders.
-func (o operator) identified(faults []Fault) error {
-	switch {
-	case o.layout == layoutBundle || o.pkg != nil:
-		return nil
-	case len(faults) > 0:
-		return Reject(ReasonInvalidManifests, &Invalid{Faults: faults})
-	case len(o.ofKind(kindCSV)) == 0:
-		return Reject(ReasonInvalidManifests, &Invalid{Faults: []Fault{
-			{Text: "no package manifest and no ClusterServiceVersion: this is not an operator"},
-		}})
-	}
-	return Reject(ReasonNoPackage, errors.New(
-		"no package manifest and no bundle annotations: the package and its channels are unknown"))
 }
