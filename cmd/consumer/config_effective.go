@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
@@ -20,16 +19,7 @@ const redacted = "[redacted]"
 // whose secret was read stands [redacted]. Read under the same file name, it is
 // the same configuration.
 func (c Config) Effective() ([]byte, error) {
-	var out bytes.Buffer
-	enc := yaml.NewEncoder(&out)
-	enc.SetIndent(2)
-	if err := enc.Encode(encodeValue(reflect.ValueOf(c))); err != nil {
-		return nil, fmt.Errorf("encode configuration: %w", err)
-	}
-	if err := enc.Close(); err != nil {
-		return nil, fmt.Errorf("encode configuration: %w", err)
-	}
-	return out.Bytes(), nil
+	return encodeYAML(encodeValue(reflect.ValueOf(c)), "")
 }
 
 func encodeValue(v reflect.Value) *yaml.Node {

@@ -43,9 +43,9 @@ the exit code is then 1.`,
 		Example: "  consumer config from-omps /etc/omps/config.py > config.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			o.Target = pipeline.TargetKind(target)
-			if o.Target != pipeline.TargetOCI && o.Target != pipeline.TargetAppRegistry {
-				return usagef("--target is %s or %s, not %q", pipeline.TargetOCI, pipeline.TargetAppRegistry, target)
+			var err error
+			if o.Target, err = targetOf(target); err != nil {
+				return err
 			}
 			return c.configFromOMPS(args[0], o)
 		},
@@ -82,4 +82,13 @@ func (c *cli) configFromOMPS(path string, o OMPSOptions) error {
 		return fmt.Errorf("%s: %d to be set by hand", path, left)
 	}
 	return nil
+}
+
+// targetOf reads the flag --target.
+func targetOf(text string) (pipeline.TargetKind, error) {
+	switch target := pipeline.TargetKind(text); target {
+	case pipeline.TargetOCI, pipeline.TargetAppRegistry:
+		return target, nil
+	}
+	return "", usagef("--target is %s or %s, not %q", pipeline.TargetOCI, pipeline.TargetAppRegistry, text)
 }

@@ -171,17 +171,12 @@ func (c Config) fingerprint(o OrganizationConfig) string {
 	for _, r := range o.ReplaceRegistry {
 		rules = append(rules, rule{r.Old, r.New, r.Regexp})
 	}
-	type annotation struct{ Name, Value string }
-	var annotations []annotation
-	for _, a := range o.CSVAnnotations {
-		annotations = append(annotations, annotation{a.Name, a.Value})
-	}
 	where, versions := c.Quay.Registry, o.Tags
 	if o.isFor(pipeline.TargetAppRegistry) {
 		where, versions = c.Quay.URL, []string{c.DefaultReleaseVersion}
 	}
 	text, err := json.Marshal([]any{
-		where, o.Target, o.Repository, versions, o.Public, rules, o.AllowedRegistries, o.PackageNameSuffix, annotations,
+		where, o.Target, o.Repository, versions, o.Public, rules, o.AllowedRegistries, o.PackageNameSuffix, o.CSVAnnotations,
 	})
 	if err != nil {
 		panic(err) // strings and booleans

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -247,29 +244,15 @@ func (b *ompsBed) content(t *testing.T, repository, version string) map[string]s
 	if status := b.cnr(t, tokenOf(path.Dir(repository)), repository+"/"+version+"/helm/pull", &blob); status != http.StatusOK {
 		t.Fatalf("pull %s %s: %d %s", repository, version, status, blob)
 	}
-	unpacked, err := gzip.NewReader(bytes.NewReader(blob))
+	files, err := sandbox.AppRelease{Blob: blob}.Files()
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{}
-	for r := tar.NewReader(unpacked); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, name, _ := strings.Cut(h.Name, "/")
-		if h.Typeflag != tar.TypeReg {
-			continue
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[name] = string(data)
+	texts := make(map[string]string, len(files))
+	for name, data := range files {
+		texts[name] = string(data)
 	}
+	return texts
 }
 
 // packageName reads it out of a release of either layout.

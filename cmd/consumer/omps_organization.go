@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"reflect"
 
 	"gopkg.in/yaml.v3"
 
@@ -42,7 +43,7 @@ func (c *ompsConverter) organization(name string, s ompsSetting) *yaml.Node {
 	fixed("match", &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle},
 		"OMPS published only what it was asked for. Koji packages that match a pattern here,",
 		`such as "*", are published by themselves as their builds complete.`)
-	accept := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"}
+	accept := encodeValue(reflect.ValueOf(true))
 	c.put(node, at, "accept_archives", s, func(ompsSetting) *yaml.Node { return accept },
 		"As OMPS took zip files, which skip the gate there as here. OMPS pushed them with the caller's",
 		"credentials and this service with its own: guard omps.request.push."+oneLine(events.SubjectToken(name))+", or say false.")

@@ -15,7 +15,6 @@ type pyFile struct {
 // pyClass is a class. bases are those of the same file.
 type pyClass struct {
 	name    string
-	line    int
 	bases   []*pyClass
 	attrs   []pyAttr // in order; of several with the same name the last counts
 	skipped []pySkipped
@@ -120,7 +119,7 @@ func (p *pyParser) skipStatement() error {
 // class reads a class. It is known only after its end, as in Python, and hides
 // an earlier one of its name.
 func (p *pyParser) class() error {
-	c := &pyClass{line: p.tok.line}
+	c := &pyClass{}
 	if err := p.advance(); err != nil {
 		return err
 	}

@@ -68,10 +68,8 @@ func (c *cli) sandbox(ctx context.Context, o sandboxOptions) error {
 	default:
 		return usagef("--gate is passed, missing or failed, not %q", o.gate)
 	}
-	switch target := pipeline.TargetKind(o.target); target {
-	case pipeline.TargetOCI, pipeline.TargetAppRegistry:
-	default:
-		return usagef("--target is oci or app-registry, not %q", o.target)
+	if _, err := targetOf(o.target); err != nil {
+		return err
 	}
 	if o.archive != "" {
 		var err error

@@ -1,9 +1,13 @@
 package clients
 
 import (
+	"bytes"
+	"context"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -48,6 +52,20 @@ func New(o Options) *Client {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+}
+
+// NewJSONRequest is a request that asks for JSON, and sends body as such unless it
+// is nil. Its error does not repeat the address.
+func NewJSONRequest(ctx context.Context, method string, u *url.URL, body []byte) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, errors.New("address cannot be asked for")
+	}
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, nil
 }
 
 // Do sends a request that may be repeated without harm, whatever its method:

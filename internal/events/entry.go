@@ -162,7 +162,12 @@ func (e *Entry) published(w pipeline.Work) bool {
 // done tells whether e says that w is published and that its announcement was
 // told so.
 func (e *Entry) done(w pipeline.Work) bool {
-	return e.published(w) && e.told(publishedID(w.Organization, w.NVR.String(), e.Checksum, e.Digests))
+	return e.published(w) && e.told(e.publishedID())
+}
+
+// publishedID is the id of the event that tells of what e says is published.
+func (e *Entry) publishedID() string {
+	return publishedID(e.Organization, e.NVR, e.Checksum, e.Digests)
 }
 
 // aside tells whether t asks for another repository or version than those of
@@ -195,7 +200,7 @@ func (e *Entry) record(a Answer, id string, tries uint64, now time.Time) {
 	if e.stays(a) {
 		return
 	}
-	before := publishedID(e.Organization, e.NVR, e.Checksum, e.Digests)
+	before := e.publishedID()
 	e.Trigger, e.Tries, e.State = causeOf(r.Trigger).shown(), tries, stateOf(a.Outcome)
 	e.Reason, e.Message, e.Stage = "", "", ""
 	if r.Package != "" {
@@ -208,7 +213,7 @@ func (e *Entry) record(a Answer, id string, tries uint64, now time.Time) {
 		e.Digests = digestsOf(r.Publication)
 	}
 	// Whoever is told of other images, or of none, is to be told again of these.
-	other := publishedID(e.Organization, e.NVR, e.Checksum, e.Digests) != before
+	other := e.publishedID() != before
 	if r.Err == nil && other || a.Outcome == pipeline.OutcomeRejected || a.Outcome == pipeline.OutcomeFailed {
 		e.forget(before)
 	}
@@ -233,7 +238,7 @@ func (e *Entry) stays(a Answer) bool {
 // another run, that its build is published.
 func (e *Entry) late(a Answer) bool {
 	return a.Result.Trigger.Kind == pipeline.BuildAnnounced && e.stays(a) &&
-		e.told(publishedID(e.Organization, e.NVR, e.Checksum, e.Digests))
+		e.told(e.publishedID())
 }
 
 // wait keeps the list of those that a new decision may help: who waits for the

@@ -146,18 +146,15 @@ func (d *ResultData) setLists(res pipeline.Result) (warnings []string) {
 // setDeleted sets what fits of the versions that were deleted, and returns how
 // many that is.
 func (d *ResultData) setDeleted(versions []string) int {
-	if d.Outcome == pipeline.OutcomeDeleted {
-		d.Deleted = []string{}
-	}
-	room := maxDeleted
+	short := make([]string, len(versions))
 	for i, version := range versions {
-		version = bounded(version, maxWord)
-		if room -= sizeOf(version); room < 0 {
-			return i
-		}
-		d.Deleted = append(d.Deleted, version)
+		short[i] = bounded(version, maxWord)
 	}
-	return len(versions)
+	fit := fitting(short, maxDeleted)
+	if fit > 0 || d.Outcome == pipeline.OutcomeDeleted {
+		d.Deleted = short[:fit]
+	}
+	return fit
 }
 
 func releaseOf(r *pipeline.PushedRelease) *pipeline.PushedRelease {

@@ -56,8 +56,14 @@ func (m Manifests) bundled(ctx context.Context) (Manifests, error) {
 	}
 	sortFiles(files)
 	m.Files = files
+	parsed := make(map[string]document, len(m.operator.manifests))
+	for _, of := range m.operator.manifests {
+		doc := of.document
+		doc.file.Path = path.Join(manifestsDir, of.path)
+		parsed[doc.file.Path] = doc
+	}
 	var err error
-	m.operator, m.faults, err = readOperator(ctx, files)
+	m.operator, m.faults, err = readOperatorOf(ctx, files, parsed)
 	return m, err
 }
 

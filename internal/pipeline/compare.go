@@ -27,7 +27,7 @@ func checkEdit(before, after document, spans []span) error {
 		if a.Kind != yaml.AliasNode && a.ShortTag() != b.ShortTag() {
 			return fmt.Errorf("line %d: rewriting turns %s into %s", b.Line, b.ShortTag(), a.ShortTag())
 		}
-		if b.Kind == yaml.MappingNode && repeatsKey(a) && !repeatsKey(b) {
+		if len(after.repeated) > 0 && b.Kind == yaml.MappingNode && repeatsKey(a) && !repeatsKey(b) {
 			return fmt.Errorf("line %d: rewriting makes two keys the same", b.Line)
 		}
 		if a.Value == b.Value {
@@ -50,15 +50,9 @@ func checkEdit(before, after document, spans []span) error {
 // repeatsKey tells whether a mapping has a key twice. Real manifests do, and
 // the last counts.
 func repeatsKey(mapping *yaml.Node) bool {
-	seen := make(map[string]bool, len(mapping.Content)/2)
-	for i := 0; i+1 < len(mapping.Content); i += 2 {
-		key := mapping.Content[i].Value
-		if seen[key] {
-			return true
-		}
-		seen[key] = true
-	}
-	return false
+	var size yamlSize
+	size.findRepeated(mapping)
+	return len(size.repeated) > 0
 }
 
 // flatten lists a document's nodes in the order of the file, aliases not

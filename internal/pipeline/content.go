@@ -96,7 +96,12 @@ func (o operator) inFolder(folder string) []manifest {
 // collects the faults of all of them. Files that do not parse are faults, not
 // skipped. An error means that ctx ended.
 func readOperator(ctx context.Context, files []File) (operator, []Fault, error) {
-	r := operatorReader{ctx: ctx, marksLeft: maxYAMLMarks, parsed: make(map[string]document)}
+	return readOperatorOf(ctx, files, make(map[string]document))
+}
+
+// readOperatorOf is readOperator where some files are parsed already, by path.
+func readOperatorOf(ctx context.Context, files []File, parsed map[string]document) (operator, []Fault, error) {
+	r := operatorReader{ctx: ctx, marksLeft: maxYAMLMarks, parsed: parsed}
 	bundle := r.isBundle(files)
 	var op operator
 	for _, f := range files {

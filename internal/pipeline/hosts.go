@@ -23,7 +23,7 @@ func (l *longerHosts) look(path string, data []byte, spans []span) {
 			continue
 		}
 		if l.count++; l.count <= most {
-			l.shown = append(l.shown, fmt.Sprintf("%s (%s:%d)", host, path, 1+bytes.Count(data[:s.start], []byte("\n"))))
+			l.shown = append(l.shown, fmt.Sprintf("%s (%s:%d)", host, path, lines(data, []span{s})[0][0]))
 		}
 	}
 }

@@ -146,20 +146,25 @@ func (p *packer) packageManifests() {
 	}
 }
 
-// manifestsOf are the files of one CSV: in a flat archive the CRDs it owns, in
-// a nested one everything in its folder. Where a flat archive holds one CSV
-// only, every other object is its own.
+// manifestsOf are the files of one CSV in its bundle.
 func (p *packer) manifestsOf(c csv) []File {
-	alone := p.op.layout == layoutNested || len(p.op.ofKind(kindCSV)) == 1
 	var files []File
-	for _, m := range p.op.inFolder(path.Dir(c.path)) {
-		owned := m.kind == kindCRD && slices.Contains(c.owned, m.name)
-		other := m.kind != kindCSV && m.kind != kindPackage && m.kind != ""
-		if m.path == c.path || owned || alone && other {
-			files = append(files, p.take(m.path, manifestsDir+"/"+path.Base(m.path)))
-		}
+	for _, m := range p.op.manifestsOf(c) {
+		files = append(files, p.take(m.path, manifestsDir+"/"+path.Base(m.path)))
 	}
 	return files
+}
+
+// manifestsOf are those of one CSV: in a flat archive the CRDs it owns, in a
+// nested one everything in its folder. Where a flat archive holds one CSV only,
+// every other object is its own.
+func (o operator) manifestsOf(c csv) []manifest {
+	alone := o.layout == layoutNested || len(o.ofKind(kindCSV)) == 1
+	return slices.DeleteFunc(o.inFolder(path.Dir(c.path)), func(m manifest) bool {
+		owned := m.kind == kindCRD && slices.Contains(c.owned, m.name)
+		other := m.kind != kindCSV && m.kind != kindPackage && m.kind != ""
+		return m.path != c.path && !owned && (!alone || !other)
+	})
 }
 
 func bundleLabels(pkg string, b Bundle) map[string]string {

@@ -3,19 +3,15 @@ package pipeline
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 )
 
-// suffixes are what a legal package name can end with.
-var suffixes = regexp.MustCompile(`^[a-z0-9._-]*[a-z0-9]$`)
-
 // CheckSuffix tells whether a suffix can make a package name that is legal as a
 // repository's too. "" stands for none and is fine.
 func CheckSuffix(suffix string) error {
-	if suffix != "" && (len(suffix) > 100 || !suffixes.MatchString(suffix) || !legalPackageName("a"+suffix)) {
+	if suffix != "" && (len(suffix) > 100 || !legalPackageName("a"+suffix)) {
 		return fmt.Errorf("%.100q cannot end a package's name: it takes a-z, 0-9, and . _ - in front of these", suffix)
 	}
 	return nil

@@ -61,7 +61,7 @@ func with(n, child *yaml.Node, keys ...string) *yaml.Node {
 		return child
 	}
 	out := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-	if n != nil && n.Kind == yaml.MappingNode {
+	if n = follow(n); n != nil && n.Kind == yaml.MappingNode {
 		out = *n
 		out.Content = slices.Clone(n.Content)
 	}

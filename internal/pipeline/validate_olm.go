@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -30,36 +29,20 @@ type olmFinding struct {
 	tolerated bool // refused, though clusters run operators that have it
 }
 
-// olmVerdict lets the api's default validators decide on a bundle.
+// olmVerdict tells what the api's default validators make of an operator. They
+// decide on a bundle, and advise on package manifests.
 func (r *report) olmVerdict(op operator) {
-	var tolerated, advice remarks
-	for _, f := range olmFindings(op) {
-		switch {
-		case f.refused && !f.tolerated:
-			r.faults = append(r.faults, f.Fault)
-		case f.refused:
-			tolerated.add(f.File, f.Path, f.Text)
-		default:
-			advice.add(f.File, f.Path, f.Text)
-		}
-	}
-	r.olmRemarks(tolerated, advice)
-}
-
-// olmAdvice tells what the api makes of package manifests.
-func (r *report) olmAdvice(op operator) {
 	var refused, advice remarks
 	for _, f := range olmFindings(op) {
-		if f.refused {
-			refused.add(f.File, f.Path, f.Text)
-		} else {
+		switch {
+		case !f.refused:
 			advice.add(f.File, f.Path, f.Text)
+		case op.layout == layoutBundle && !f.tolerated:
+			r.faults = append(r.faults, f.Fault)
+		default:
+			refused.add(f.File, f.Path, f.Text)
 		}
 	}
-	r.olmRemarks(refused, advice)
-}
-
-func (r *report) olmRemarks(refused, advice remarks) {
 	r.warnings = append(r.warnings, refused.texts("operator-framework/api refuses: ")...)
 	r.warnings = append(r.warnings, advice.texts("operator-framework/api advises: ")...)
 }
@@ -215,23 +198,22 @@ func unitOf(op operator, csv manifest) []manifest {
 	if op.layout == layoutBundle {
 		return op.manifests
 	}
-	inside := op.inFolder(path.Dir(csv.path))
-	if op.layout == layoutNested || len(ofKindIn(inside, kindCSV)) == 1 {
-		return slices.DeleteFunc(inside, func(m manifest) bool { return m.kind == kindPackage })
-	}
-	owned := newCSV(csv).owned
-	return slices.DeleteFunc(inside, func(m manifest) bool {
-		return m.path != csv.path && (m.kind != kindCRD || !slices.Contains(owned, m.name))
-	})
+	return op.manifestsOf(newCSV(csv))
 }
 
-// crd checks and decodes a CRD, once.
+// crd is readCRD, once for each.
 func (c *olmChecker) crd(m manifest) any {
-	if crd, ok := c.crds[m.path]; ok {
-		return crd
+	crd, known := c.crds[m.path]
+	if !known {
+		crd = c.readCRD(m)
+		c.crds[m.path] = crd
 	}
+	return crd
+}
+
+// readCRD checks and decodes a CRD; nil for one that does not decode.
+func (c *olmChecker) readCRD(m manifest) any {
 	if c.tooMany(m, maxCRDVersions, "spec", "versions") {
-		c.crds[m.path] = nil
 		return nil
 	}
 	var whole, object any
@@ -242,7 +224,6 @@ func (c *olmChecker) crd(m manifest) any {
 		whole, object = &apiv1beta1.CustomResourceDefinition{}, &apiv1beta1.CustomResourceDefinition{}
 	default:
 		c.refuse(m, fmt.Sprintf("apiVersion: %.100q is not one of a CustomResourceDefinition", version))
-		c.crds[m.path] = nil
 		return nil
 	}
 	err := guarded(func() error {
@@ -255,10 +236,8 @@ func (c *olmChecker) crd(m manifest) any {
 	})
 	if err != nil {
 		c.refuse(m, err.Error())
-		object = nil
-	} else {
-		c.check(m, olm.CustomResourceDefinitionValidator, object)
+		return nil
 	}
-	c.crds[m.path] = object
+	c.check(m, olm.CustomResourceDefinitionValidator, object)
 	return object
 }

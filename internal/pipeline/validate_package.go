@@ -29,7 +29,7 @@ func (r *report) packageManifests(op operator) {
 	for _, folder := range foldersOf(csvs) {
 		r.versionFolder(op, folder)
 	}
-	r.olmAdvice(op)
+	r.olmVerdict(op)
 }
 
 // foldersOf lists the folders that hold the manifests, in their order.
@@ -51,9 +51,10 @@ func (r *report) versionFolder(op operator, folder string) {
 	for _, m := range crds {
 		r.crd(m)
 	}
+	beside := byName(crds)
 	for i, m := range ofKindIn(inside, kindCSV) {
 		r.csv(m)
-		r.courierOwned(m, byName(crds))
+		r.courierOwned(m, beside)
 		if op.layout == layoutNested && i > 0 { // operator-courier lets them pass; a bundle image holds one
 			r.faultf(m, "", "is not the only ClusterServiceVersion in its folder")
 		}

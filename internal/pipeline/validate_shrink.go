@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"hash/maphash"
 	"math"
-	"slices"
 	"strconv"
 
 	"github.com/klauspost/compress/gzip"
@@ -26,10 +25,10 @@ func withoutSchemas(root *yaml.Node) *yaml.Node {
 		for _, v := range versions {
 			list.Content = append(list.Content, standIn(without(v, "selectableFields"), "schema", "openAPIV3Schema"))
 		}
-		root = replaced(root, &list, "spec", "versions")
+		root = with(root, &list, "spec", "versions")
 	}
 	if spec := at(root, "spec"); spec != nil {
-		root = replaced(root, without(spec, "selectableFields"), "spec")
+		root = with(root, without(spec, "selectableFields"), "spec")
 	}
 	return standIn(root, "spec", "validation", "openAPIV3Schema")
 }
@@ -46,7 +45,7 @@ func standIn(n *yaml.Node, keys ...string) *yaml.Node {
 	schema := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{
 		quotedNode("type"), quotedNode("object"), quotedNode("description"), quotedNode(strconv.FormatUint(sum.Sum64(), 16)),
 	}}
-	return replaced(n, schema, keys...)
+	return with(n, schema, keys...)
 }
 
 // seed makes sums comparable; they never leave the process.
@@ -62,19 +61,6 @@ func sumTree(sum *maphash.Hash, n *yaml.Node) {
 	for _, child := range n.Content {
 		sumTree(sum, child)
 	}
-}
-
-// replaced returns a tree that has child instead of what is at a path of keys,
-// and is the tree of n otherwise, aliases followed. All keys have to be there.
-func replaced(n, child *yaml.Node, keys ...string) *yaml.Node {
-	if len(keys) == 0 {
-		return child
-	}
-	out := *follow(n)
-	out.Content = slices.Clone(out.Content)
-	i := keyIndex(&out, keys[0])
-	out.Content[i+1] = replaced(out.Content[i+1], child, keys[1:]...)
-	return &out
 }
 
 // without returns a mapping without a key.
@@ -116,7 +102,7 @@ func (c *olmChecker) quickExamples(root *yaml.Node) *yaml.Node {
 			short = append(short, kept)
 		}
 		if text, err := json.Marshal(short); err == nil {
-			root = replaced(root, quotedNode(string(text)), keys...)
+			root = with(root, quotedNode(string(text)), keys...)
 		}
 	}
 	return root

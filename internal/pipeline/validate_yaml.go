@@ -124,9 +124,8 @@ func (p pyYAML) plain(n *yaml.Node) error {
 			return errors.New("a number that does not exist")
 		}
 	}
-	found := yamlTimes.FindStringSubmatch(n.Value)
-	if found == nil || found[4] == "" && len(found[2])+len(found[3]) < 4 {
-		return nil // a date alone has all its digits, or it is a string
+	if timeParts(n.Value) == nil {
+		return nil
 	}
 	if _, ok := readTime(n.Value); !ok {
 		return errors.New("a date or time that does not exist")

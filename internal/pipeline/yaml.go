@@ -184,10 +184,8 @@ func at(n *yaml.Node, keys ...string) *yaml.Node {
 
 // value finds a key of a mapping. parseYAML has seen to it that keys are plain.
 func value(mapping *yaml.Node, key string) *yaml.Node {
-	for i := len(mapping.Content) - 2; i >= 0; i -= 2 {
-		if mapping.Content[i].Value == key {
-			return mapping.Content[i+1]
-		}
+	if i := keyIndex(mapping, key); i >= 0 {
+		return mapping.Content[i+1]
 	}
 	return nil
 }
@@ -211,7 +209,7 @@ func text(n *yaml.Node) (string, bool) {
 	if n = follow(n); n == nil || n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
 		return "", false
 	}
-	if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) == 0 {
+	if isPlain(n) && n.Style&yaml.TaggedStyle == 0 {
 		if tag, _ := readPlain(n.Value); tag != tagString || letterBooleans[n.Value] != "" {
 			return "", false
 		}

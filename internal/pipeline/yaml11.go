@@ -151,19 +151,25 @@ func formatFloat(f float64) string {
 	return mantissa
 }
 
+// timeParts are the groups of yamlTimes, nil where text is no date or time.
+func timeParts(text string) []string {
+	m := yamlTimes.FindStringSubmatch(text)
+	if m != nil && m[4] == "" && len(m[2])+len(m[3]) < 4 {
+		return nil // a date alone has all its digits
+	}
+	return m
+}
+
 // readTime reads a date or a time, to the microsecond, and writes it as Python
 // does. The zone stays, and so does it when there is none.
 func readTime(text string) (string, bool) {
-	m := yamlTimes.FindStringSubmatch(text)
+	m := timeParts(text)
 	if m == nil {
 		return "", false
 	}
 	number := func(i int) int {
 		n, _ := strconv.Atoi(m[i]) // matched as digits, or empty
 		return n
-	}
-	if m[4] == "" && len(m[2])+len(m[3]) < 4 {
-		return "", false // a date alone has all its digits
 	}
 	m[7] = (m[7] + "000000")[:6]
 	layout, zone := "2006-01-02 15:04:05", time.UTC

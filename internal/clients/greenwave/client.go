@@ -1,7 +1,6 @@
 package greenwave
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,13 +97,9 @@ func (c *Client) Ping(ctx context.Context) error {
 
 // ask sends one request and reads the JSON object that answers it.
 func (c *Client) ask(ctx context.Context, method string, u *url.URL, body []byte) (map[string]any, error) {
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	req, err := clients.NewJSONRequest(ctx, method, u, body)
 	if err != nil {
-		return nil, errors.New("address cannot be asked for")
-	}
-	req.Header.Set("Accept", "application/json")
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

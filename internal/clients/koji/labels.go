@@ -46,14 +46,10 @@ func (c *Client) FindLabels(ctx context.Context, b pipeline.HubBuild) (map[strin
 
 // labelsOf is the labels in an entry of listArchives.
 func labelsOf(entry any) map[string]string {
-	for _, key := range []string{"extra", "docker", "config", "config", "Labels"} {
-		fields, ok := entry.(map[string]any)
-		if !ok {
-			return nil
-		}
-		entry = fields[key]
-	}
 	fields, _ := entry.(map[string]any)
+	for _, key := range []string{"extra", "docker", "config", "config", "Labels"} {
+		fields = within(fields, key)
+	}
 	labels := make(map[string]string, len(fields))
 	for name, value := range fields {
 		if s, ok := value.(string); ok {

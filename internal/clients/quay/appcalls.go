@@ -147,13 +147,9 @@ func (a *AppRegistry) post(ctx context.Context, repository, release string, p pa
 // was asked for, as readable tells of what can be read. Only a look is ever
 // repeated or redirected.
 func (a *AppRegistry) call(ctx context.Context, method string, target *url.URL, body []byte, answer any, readable func() bool) error {
-	req, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
+	req, err := clients.NewJSONRequest(ctx, method, target, body)
 	if err != nil {
 		return err
-	}
-	req.Header.Set("Accept", "application/json")
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
 	}
 	if *a.authorization != "" {
 		req.Header.Set("Authorization", a.authorization.Reveal())

@@ -46,7 +46,7 @@ type AppRegistryOptions struct {
 
 func (o AppRegistryOptions) validate() error {
 	var faults []error
-	if _, err := o.base(); err != nil {
+	if _, err := baseURL(o.URL); err != nil {
 		faults = append(faults, err)
 	}
 	if (o.Username == "") != (o.Password == "") {
@@ -69,8 +69,9 @@ func (o AppRegistryOptions) validate() error {
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
-func (o AppRegistryOptions) base() (*url.URL, error) {
-	base, err := clients.ParseURL(o.URL)
+// baseURL reads the address of Quay itself.
+func baseURL(raw string) (*url.URL, error) {
+	base, err := clients.ParseURL(raw)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("quay: %w", err)
@@ -115,7 +116,7 @@ func NewAppRegistry(o AppRegistryOptions) (*AppRegistry, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	base, err := o.base()
+	base, err := baseURL(o.URL)
 	if err != nil {
 		return nil, err
 	}

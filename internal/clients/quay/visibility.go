@@ -1,7 +1,6 @@
 package quay
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,12 +34,10 @@ var _ VisibilitySetter = (*API)(nil)
 
 // NewAPI checks the options and makes an API; it sends nothing.
 func NewAPI(o APIOptions) (*API, error) {
-	base, err := clients.ParseURL(o.URL)
+	base, err := baseURL(o.URL)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("quay: %w", err)
-	case base.User != nil:
-		return nil, errors.New("quay: address holds credentials")
+		return nil, err
 	case o.HTTP == nil:
 		return nil, errors.New("no HTTP client")
 	}
@@ -129,13 +126,9 @@ func (a *API) endpoint(repository string, more ...string) *url.URL {
 // sets it once. The token goes to the host of the API only; the client drops
 // it on a redirect elsewhere.
 func (a *API) call(ctx context.Context, method string, target *url.URL, body []byte, answer any) error {
-	req, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
+	req, err := clients.NewJSONRequest(ctx, method, target, body)
 	if err != nil {
 		return err
-	}
-	req.Header.Set("Accept", "application/json")
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
 	}
 	if *a.token != "" {
 		req.Header.Set("Authorization", "Bearer "+a.token.Reveal())
