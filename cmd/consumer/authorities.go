@@ -32,6 +32,7 @@ func fetchAuthorities(ctx context.Context, address string, known TLSConfig, log 
 	}
 	client := clients.New(clients.Options{
 		Name: "ca", Timeout: authoritiesTry, Retries: authoritiesRetries, RootCAs: roots, Logger: log,
+		Hosts: []string{hostOf(address)},
 	})
 	if strings.HasPrefix(strings.ToLower(address), "http:") {
 		log.Warn("certificate authorities are fetched without tls: whoever is on the way can put in their own", "variable", caVariable)

@@ -103,7 +103,7 @@ organizations:
 	if f.config, err = ParseConfig(f.file, text, func(string) string { return "" }); err != nil {
 		f.t.Fatal(err)
 	}
-	client := clients.New(clients.Options{Name: "calm", Timeout: patience})
+	client := clients.New(clients.Options{Name: "calm", Timeout: patience, Hosts: []string{"127.0.0.1"}})
 	f.calm, err = koji.New(koji.Options{HubURL: w.HubURL(), RootURL: w.FilesURL(), Hub: client, Files: client})
 	if err != nil {
 		f.t.Fatal(err)

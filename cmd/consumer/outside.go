@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,30 +32,43 @@ type outside struct {
 }
 
 // newOutside makes the clients of a checked configuration. They send nothing
-// yet.
+// yet. Each is meant for the hosts that are configured for it, and led nowhere
+// else but to the internet.
 func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger) (outside, error) {
 	roots, err := clients.CertPool(c.TLS.CAPaths(), c.TLS.Fetched)
 	if err != nil {
 		return outside{}, err
 	}
 	m := maker{roots: roots, metrics: clients.NewMetrics(reg), log: log}
-	out := outside{registry: m.client("registry", 0), quay: m.client("quay", c.Quay.Timeout)}
+	quayHosts := []string{c.Quay.Registry, hostOf(c.Quay.URL)}
+	out := outside{registry: m.client("registry", 0, quayHosts...), quay: m.client("quay", c.Quay.Timeout, quayHosts...)}
 	out.koji, err = koji.New(koji.Options{
 		HubURL: c.Koji.HubURL, RootURL: c.Koji.RootURL,
-		Hub: m.client("koji", c.Koji.Timeout), Files: m.client("koji-files", c.Koji.Timeout),
+		Hub:   m.client("koji", c.Koji.Timeout, hostOf(c.Koji.HubURL)),
+		Files: m.client("koji-files", c.Koji.Timeout, hostOf(c.Koji.RootURL)),
 	})
 	if err != nil {
 		return outside{}, err
 	}
 	if g := c.Greenwave; g != nil {
 		out.greenwave, err = greenwave.New(greenwave.Options{
-			URL: g.URL, Context: g.Context, ProductVersion: g.ProductVersion, HTTP: m.client("greenwave", g.Timeout),
+			URL: g.URL, Context: g.Context, ProductVersion: g.ProductVersion,
+			HTTP: m.client("greenwave", g.Timeout, hostOf(g.URL)),
 		})
 		if err != nil {
 			return outside{}, err
 		}
 	}
 	return out, nil
+}
+
+// hostOf is the host, with its port if it has one, of a configured address.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // maker makes clients that share what they have in common.
@@ -64,9 +78,9 @@ type maker struct {
 	log     *slog.Logger
 }
 
-func (m maker) client(name string, timeout time.Duration) *clients.Client {
+func (m maker) client(name string, timeout time.Duration, hosts ...string) *clients.Client {
 	return clients.New(clients.Options{
-		Name: name, Timeout: timeout, Retries: safeRetries, RootCAs: m.roots, Logger: m.log, Metrics: m.metrics,
+		Name: name, Timeout: timeout, Retries: safeRetries, RootCAs: m.roots, Logger: m.log, Metrics: m.metrics, Hosts: hosts,
 	})
 }
 

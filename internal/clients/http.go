@@ -15,12 +15,20 @@ import (
 
 // Options describe the requests to one server.
 type Options struct {
-	Name    string         // label of omps_client_requests_total: koji, koji-files, greenwave, quay, registry
+	Name    string         // label of omps_client_requests_total: koji, koji-files, greenwave, quay, registry, images
 	Timeout time.Duration  // of one request with its redirects and its body; 0: only the caller's context bounds it
 	Retries int            // more tries of a request that may be repeated; 0: none
 	RootCAs *x509.CertPool // nil: the system's
 	Logger  *slog.Logger   // nil: no log
 	Metrics *Metrics       // nil: no metrics
+
+	// Hosts are what this client is meant for, each as host, with whatever port,
+	// or as host:port. They may lie anywhere. Any other that a redirect or a
+	// server names has to have a public address, or one in a kind of network
+	// where one of Hosts was found before; else the connection is not made, and
+	// the error holds an *AddressError. This is looked at whenever a connection is
+	// made, after the name was resolved. None: nothing but the internet.
+	Hosts []string
 }
 
 // Client sends requests to one server. It is safe for concurrent use.
@@ -29,23 +37,27 @@ type Client struct {
 	retries int
 	pause   time.Duration // before the second try; doubled for each further one
 	log     *slog.Logger
+	guard   *guard
 	follow  *http.Client // follows redirects
 	plain   *http.Client // hands redirects to the caller
 }
 
 // New makes a Client with connections of its own. Proxies are taken from the
-// environment, TLS is 1.2 or newer.
+// environment; where one is used, what a name resolves to is for the proxy to
+// judge. TLS is 1.2 or newer, and is never left by a redirect.
 func New(o Options) *Client {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Metrics.prepare(o.Name)
-	transport := &counting{name: o.Name, metrics: o.Metrics, next: newTransport(o.RootCAs)}
+	guard := newGuard(o.Hosts)
+	transport := &counting{name: o.Name, metrics: o.Metrics, next: newTransport(o.RootCAs, guard)}
 	return &Client{
 		name:    o.Name,
 		retries: o.Retries,
 		pause:   firstPause,
 		log:     o.Logger.With("client", o.Name),
+		guard:   guard,
 		follow:  &http.Client{Transport: transport, Timeout: o.Timeout, CheckRedirect: checkRedirect},
 		plain: &http.Client{
 			Transport: transport, Timeout: o.Timeout,
@@ -85,12 +97,18 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 
 // RoundTripper is the Client for a library that brings its own http.Client. It
 // tries GET and HEAD again as Do does, sends anything else once, and leaves
-// redirects to the library.
+// redirects to the library, except that it follows none off TLS.
 func (c *Client) RoundTripper() http.RoundTripper { return roundTripper{c} }
 
 type roundTripper struct{ client *Client }
 
 func (t roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := checkHop(req); err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, t.client.callError(req, err)
+	}
 	send := t.client.plain.Do
 	if req.Method == http.MethodGet || req.Method == http.MethodHead {
 		send = func(req *http.Request) (*http.Response, error) { return t.client.send(t.client.plain, req) }

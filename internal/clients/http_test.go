@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// newClient is a Client whose tries follow each other at once.
+// newClient is a Client for this machine whose tries follow each other at once.
 func newClient(o Options) *Client {
+	o.Hosts = append(o.Hosts, "127.0.0.1")
 	c := New(o)
 	c.pause = time.Microsecond
 	return c

@@ -23,8 +23,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	switch {
 	case len(via) > maxHops:
 		return fmt.Errorf("%w: more than %d hops", errRedirect, maxHops)
-	case req.URL.Scheme != "https" && (req.URL.Scheme != "http" || last.URL.Scheme != "http"):
-		return fmt.Errorf("%w: from %s to %s", errRedirect, redact(last.URL), redact(req.URL))
+	case leavesTLS(last.URL, req.URL):
+		return offTLS(last.URL, req.URL)
 	case req.Method != first.Method:
 		return fmt.Errorf("%w: %s to %s would become %s", errRedirect, first.Method, redact(req.URL), req.Method)
 	}
@@ -38,6 +38,25 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
+// checkHop fails for a request that somebody else's http.Client makes to follow
+// a redirect off TLS.
+func checkHop(req *http.Request) error {
+	if req.Response == nil || req.Response.Request == nil || !leavesTLS(req.Response.Request.URL, req.URL) {
+		return nil
+	}
+	return offTLS(req.Response.Request.URL, req.URL)
+}
+
+// leavesTLS tells whether a hop ends elsewhere than at TLS, though it did not
+// start with plain HTTP.
+func leavesTLS(from, to *url.URL) bool {
+	return to.Scheme != "https" && (to.Scheme != "http" || from.Scheme != "http")
+}
+
+func offTLS(from, to *url.URL) error {
+	return fmt.Errorf("%w: from %s to %s", errRedirect, redact(from), redact(to))
+}
+
 func sameOrigin(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && a.Hostname() == b.Hostname() && port(a) == port(b)
 }
@@ -46,5 +65,5 @@ func port(u *url.URL) string {
 	if p := u.Port(); p != "" {
 		return p
 	}
-	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	return map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[u.Scheme]
 }

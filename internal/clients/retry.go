@@ -85,14 +85,16 @@ func retryStatus(code int) bool {
 }
 
 // passing tells whether a transport error may be gone in a moment. One that
-// took a whole timeout, a certificate and a refused redirect are not.
+// took a whole timeout, a certificate, a refused redirect and a refused address
+// are not.
 func passing(err error) bool {
 	var timeout net.Error
 	var certificate *tls.CertificateVerificationError
 	var handshake tls.RecordHeaderError
+	var refused *AddressError
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout(),
-		errors.As(err, &certificate), errors.As(err, &handshake),
+		errors.As(err, &certificate), errors.As(err, &handshake), errors.As(err, &refused),
 		errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, errRedirect):
 		return false
 	}

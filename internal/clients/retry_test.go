@@ -131,6 +131,7 @@ func TestPassing(t *testing.T) {
 		{tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, false},
 		{http.ErrSchemeMismatch, false},
 		{errRedirect, false},
+		{&AddressError{}, false},
 	} {
 		if got := passing(&CallError{Err: c.err}); got != c.want {
 			t.Errorf("%v: %v", c.err, got)

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -16,6 +15,7 @@ const userAgent = "omps-consumer"
 // Bounds of the parts of a request. Options.Timeout bounds the whole.
 const (
 	dialTimeout           = 10 * time.Second
+	keepAlive             = 30 * time.Second
 	tlsHandshakeTimeout   = 10 * time.Second
 	responseHeaderTimeout = 2 * time.Minute // for a Client without a Timeout
 	idleConnTimeout       = 90 * time.Second
@@ -24,11 +24,10 @@ const (
 	maxIdleConnsPerHost   = 128 // a worker each at the largest sensible setting
 )
 
-func newTransport(roots *x509.CertPool) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+func newTransport(roots *x509.CertPool, g *guard) *http.Transport {
 	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            dialer.DialContext,
+		Proxy:                  g.proxy,
+		DialContext:            g.dial,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout:    tlsHandshakeTimeout,
 		ResponseHeaderTimeout:  responseHeaderTimeout,

@@ -29,7 +29,7 @@ func newClient(t *testing.T, h http.HandlerFunc) *Client {
 	t.Cleanup(s.Close)
 	c, err := New(Options{
 		URL: s.URL + "/greenwave/", Context: "omps_push", ProductVersion: "cvp",
-		HTTP: clients.New(clients.Options{Name: "greenwave", Timeout: 10 * time.Second}),
+		HTTP: clients.New(clients.Options{Name: "greenwave", Timeout: 10 * time.Second, Hosts: []string{"127.0.0.1"}}),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -294,7 +294,7 @@ func TestDeadline(t *testing.T) {
 
 func TestNewFaultsAndSecrets(t *testing.T) {
 	t.Parallel()
-	h := clients.New(clients.Options{})
+	h := clients.New(clients.Options{Hosts: []string{"127.0.0.1"}})
 	for _, o := range []Options{
 		{URL: "https://u:s3cret/x@h", Context: "c", ProductVersion: "p", HTTP: h},
 		{URL: "https://h?token=s3cret", Context: "c", ProductVersion: "p", HTTP: h},

@@ -102,8 +102,8 @@ func newClient(t *testing.T, hub, files http.HandlerFunc) *Client {
 	t.Cleanup(filesServer.Close)
 	c, err := New(Options{
 		HubURL: hubServer.URL + "/kojihub", RootURL: filesServer.URL + "/kojifiles/",
-		Hub:   clients.New(clients.Options{Name: "koji", Timeout: 10 * time.Second}),
-		Files: clients.New(clients.Options{Name: "koji-files", Timeout: 10 * time.Second}),
+		Hub:   clients.New(clients.Options{Name: "koji", Timeout: 10 * time.Second, Hosts: []string{"127.0.0.1"}}),
+		Files: clients.New(clients.Options{Name: "koji-files", Timeout: 10 * time.Second, Hosts: []string{"127.0.0.1"}}),
 	})
 	if err != nil {
 		t.Fatal(err)

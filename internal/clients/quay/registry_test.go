@@ -212,7 +212,7 @@ func basicHeader() string {
 }
 
 func newClient() *clients.Client {
-	return clients.New(clients.Options{Name: "registry", Timeout: 10 * time.Second})
+	return clients.New(clients.Options{Name: "registry", Timeout: 10 * time.Second, Hosts: []string{"127.0.0.1"}})
 }
 
 // newOCI makes a pusher for a fake registry; change may be nil.

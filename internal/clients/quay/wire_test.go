@@ -140,7 +140,7 @@ func trusting(f *fakeRegistry) func(*OCIOptions) {
 		roots := x509.NewCertPool()
 		roots.AddCert(f.Certificate())
 		o.PlainHTTP = false
-		o.HTTP = clients.New(clients.Options{Name: "registry", Timeout: 10 * time.Second, RootCAs: roots})
+		o.HTTP = clients.New(clients.Options{Name: "registry", Timeout: 10 * time.Second, RootCAs: roots, Hosts: []string{"127.0.0.1"}})
 	}
 }
 
