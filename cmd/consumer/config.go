@@ -12,9 +12,7 @@ import (
 const maxConfigBytes = 1 << 20
 
 // Config is the whole configuration. The yaml tags are its keys, which
-// schemas/config.v1.json describes too; DefaultConfig has the defaults. A
-// field tagged unsupported is a key whose feature this version lacks: it is
-// accepted only while it asks for nothing.
+// schemas/config.v1.json describes too; DefaultConfig has the defaults.
 type Config struct {
 	NATS      NATSConfig       `yaml:"nats"`
 	Intake    IntakeConfig     `yaml:"intake"`
@@ -175,9 +173,17 @@ type OrganizationConfig struct {
 	ReplaceRegistry   []RuleConfig       `yaml:"replace_registry"`
 	PackageNameSuffix string             `yaml:"package_name_suffix"`
 	CSVAnnotations    []AnnotationConfig `yaml:"csv_annotations"`
-	BundleDefaults    map[string]any     `yaml:"bundle_defaults" unsupported:"true"`
+	BundleDefaults    BundleDefaults     `yaml:"bundle_defaults"`
 	AllowedRegistries []string           `yaml:"allowed_registries"`
-	PinDigests        bool               `yaml:"pin_digests" unsupported:"true"`
+	PinDigests        bool               `yaml:"pin_digests"`
+	UnreachableImages string             `yaml:"unreachable_images"` // wait or reject
+}
+
+// BundleDefaults say of a bundle what neither its archive nor its image does.
+type BundleDefaults struct {
+	Package        string   `yaml:"package"`
+	Channels       []string `yaml:"channels"`
+	DefaultChannel string   `yaml:"default_channel"`
 }
 
 // RuleConfig is one replacement of registry names.
@@ -185,7 +191,7 @@ type RuleConfig struct {
 	Old    string `yaml:"old"`
 	New    string `yaml:"new"`
 	Regexp bool   `yaml:"regexp"`
-	Scope  string `yaml:"scope" unsupported:"true"`
+	Scope  string `yaml:"scope"` // images; "": all text
 
 	rule pipeline.Rule // what ParseConfig made of the above
 }
@@ -263,8 +269,9 @@ func defaultOrganization() OrganizationConfig {
 		Tags:              []string{"{version}", "{nvr}"},
 		ReplaceRegistry:   []RuleConfig{},
 		CSVAnnotations:    []AnnotationConfig{},
-		BundleDefaults:    map[string]any{},
+		BundleDefaults:    BundleDefaults{Channels: []string{}},
 		AllowedRegistries: []string{},
+		UnreachableImages: unreachableWait,
 	}
 }
 

@@ -130,10 +130,6 @@ func (d *decoder) structure(path string, n *yaml.Node, v reflect.Value) {
 		switch {
 		case !ok:
 			d.addAt(d.lines[path], path, "unknown key, "+keyHint(key, keyNames(keys)))
-		case field.Tag.Get("unsupported") != "":
-			if !asksNothing(value, field.Type.Kind()) {
-				d.add(path, "is not supported by this version")
-			}
 		default:
 			d.value(path, value, v.FieldByIndex(field.Index))
 		}
@@ -181,25 +177,6 @@ func (d *decoder) sequence(path string, n *yaml.Node, v reflect.Value) {
 		list = reflect.Append(list, element)
 	}
 	v.Set(list)
-}
-
-// asksNothing tells whether a value of this kind means the same as leaving its
-// key out.
-func asksNothing(n *yaml.Node, kind reflect.Kind) bool {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	switch kind {
-	case reflect.Bool:
-		on, err := boolOf(n)
-		return err == nil && !on
-	case reflect.String:
-		text, err := textOf(n)
-		return err == nil && text == ""
-	case reflect.Slice:
-		return n.Kind == yaml.SequenceNode && len(n.Content) == 0
-	}
-	return n.Kind == yaml.MappingNode && len(n.Content) == 0
 }
 
 // configKey is a key of a section and the field that holds it.

@@ -72,18 +72,58 @@ func (o OrganizationConfig) check(f *faults, at, name string) {
 		f.check(itemPath(at+".allowed_registries", i), checkRegistry(registry))
 	}
 	for i := range o.ReplaceRegistry {
-		r := &o.ReplaceRegistry[i]
-		f.make(itemPath(at+".replace_registry", i), func() (err error) {
-			r.rule, err = pipeline.NewRule(r.Old, r.New, r.Regexp)
-			return err
-		})
+		o.ReplaceRegistry[i].check(f, itemPath(at+".replace_registry", i))
 	}
+	o.BundleDefaults.check(f, at+".bundle_defaults")
+	f.oneOf(at+".unreachable_images", o.UnreachableImages, unreachableWait, unreachableReject)
 	for i := range o.CSVAnnotations {
 		a := &o.CSVAnnotations[i]
 		f.make(itemPath(at+".csv_annotations", i), func() (err error) {
 			a.annotation, err = pipeline.NewAnnotation(a.Name, a.Value)
 			return err
 		})
+	}
+}
+
+// The ways to deal with an image to be pinned that is not there.
+const (
+	unreachableWait   = "wait"
+	unreachableReject = "reject"
+)
+
+// scopeImages makes a rule look at the names of images alone. Without a scope it
+// looks at all text.
+const scopeImages = "images"
+
+// check also makes the rule.
+func (r *RuleConfig) check(f *faults, at string) {
+	if r.Scope != "" && r.Scope != scopeImages {
+		f.add(at+".scope", "expects "+scopeImages+", or to be left out for all text")
+	}
+	if r.Scope == scopeImages && r.Regexp {
+		f.add(at+".regexp", "has no meaning with scope: images, whose rules are the beginnings of references")
+	}
+	f.make(at, func() (err error) {
+		if r.Scope == scopeImages {
+			r.rule, err = pipeline.NewImageRule(r.Old, r.New)
+		} else {
+			r.rule, err = pipeline.NewRule(r.Old, r.New, r.Regexp)
+		}
+		return err
+	})
+}
+
+func (d BundleDefaults) check(f *faults, at string) {
+	if d.Package != "" {
+		f.check(at+".package", pipeline.CheckPackageName(d.Package))
+	}
+	for i, channel := range d.Channels {
+		f.check(itemPath(at+".channels", i), pipeline.CheckChannel(channel))
+	}
+	if d.DefaultChannel != "" && len(d.Channels) > 0 && !slices.Contains(d.Channels, d.DefaultChannel) {
+		f.add(at+".default_channel", "is none of the channels")
+	} else if d.DefaultChannel != "" {
+		f.check(at+".default_channel", pipeline.CheckChannel(d.DefaultChannel))
 	}
 }
 
@@ -148,6 +188,8 @@ func (c Config) PipelineOrganizations() []pipeline.Organization {
 			Fingerprint: c.fingerprint(o),
 			Name:        name, Match: o.Match, Target: pipeline.TargetKind(o.Target), AcceptArchives: o.AcceptArchives,
 			Repository: o.Repository, Tags: o.Tags, PackageNameSuffix: o.PackageNameSuffix, AllowedRegistries: o.AllowedRegistries,
+			PinDigests: o.PinDigests, RejectUnreachable: o.UnreachableImages == unreachableReject,
+			BundleDefaults: pipeline.BundleDefaults(o.BundleDefaults),
 		}
 		for _, r := range o.ReplaceRegistry {
 			org.Rules = append(org.Rules, r.rule)
@@ -166,10 +208,11 @@ func (c Config) fingerprint(o OrganizationConfig) string {
 	type rule struct {
 		Old, New string
 		Regexp   bool
+		Images   bool
 	}
 	var rules []rule
 	for _, r := range o.ReplaceRegistry {
-		rules = append(rules, rule{r.Old, r.New, r.Regexp})
+		rules = append(rules, rule{r.Old, r.New, r.Regexp, r.Scope == scopeImages})
 	}
 	where, versions := c.Quay.Registry, o.Tags
 	if o.isFor(pipeline.TargetAppRegistry) {
@@ -177,6 +220,7 @@ func (c Config) fingerprint(o OrganizationConfig) string {
 	}
 	text, err := json.Marshal([]any{
 		where, o.Target, o.Repository, versions, o.Public, rules, o.AllowedRegistries, o.PackageNameSuffix, o.CSVAnnotations,
+		o.PinDigests, o.BundleDefaults,
 	})
 	if err != nil {
 		panic(err) // strings and booleans

@@ -106,7 +106,7 @@ func TestSchemaHasTheSameKeys(t *testing.T) {
 			t.Errorf("the schema of %q takes other keys", path)
 		}
 	})
-	const sectionTypes = 18
+	const sectionTypes = 19
 	if visited != sectionTypes {
 		t.Errorf("%d sections, want %d", visited, sectionTypes)
 	}
@@ -269,7 +269,11 @@ func TestSchemaRefuses(t *testing.T) {
 		"organizations: {myorg: {tags: []}}",
 		"organizations: {myorg: {target: appregistry}}",
 		"organizations: {myorg: {push_password: x}}",
-		"organizations: {myorg: {pin_digests: true}}",
+		"organizations: {myorg: {pin_digests: 'yes'}}",
+		"organizations: {myorg: {unreachable_images: ignore}}",
+		"organizations: {myorg: {bundle_defaults: {channel: alpha}}}",
+		"organizations: {myorg: {bundle_defaults: {channels: [a b]}}}",
+		"organizations: {myorg: {replace_registry: [{old: quay.io, new: x.io, scope: image}]}}",
 		"organizations: {myorg: {accept_archives: ''}}",
 		"organizations: {myorg: {csv_annotations: [1]}}",
 		"organizations: {myorg: {csv_annotations: {}}}",

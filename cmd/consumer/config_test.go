@@ -258,7 +258,7 @@ func TestPipelineOrganizations(t *testing.T) {
 		Name:        "alpha", Match: []string{"etcd-*"}, Target: pipeline.TargetAppRegistry, AcceptArchives: true,
 		Repository: "ops-{package}", Tags: []string{"{nvr}"}, PackageNameSuffix: "-x",
 		Rules: []pipeline.Rule{rule1, rule2}, Annotations: []pipeline.Annotation{annotation},
-		AllowedRegistries: []string{"a.example.com"},
+		AllowedRegistries: []string{"a.example.com"}, BundleDefaults: pipeline.BundleDefaults{Channels: []string{}},
 	}
 	if !reflect.DeepEqual(orgs[0], want) {
 		t.Errorf("alpha is %+v, want %+v", orgs[0], want)

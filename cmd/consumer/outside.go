@@ -29,6 +29,8 @@ type outside struct {
 	// One transport each for all organizations: they share connections, not
 	// logins. registry is for images, quay for Quay's own addresses.
 	registry, quay *clients.Client
+
+	images map[string]pipeline.ImageResolver // by organization
 }
 
 // newOutside makes the clients of a checked configuration. They send nothing
@@ -59,7 +61,8 @@ func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger) (outside,
 			return outside{}, err
 		}
 	}
-	return out, nil
+	out.images, err = m.resolvers(c)
+	return out, err
 }
 
 // hostOf is the host, with its port if it has one, of a configured address.
@@ -82,6 +85,31 @@ func (m maker) client(name string, timeout time.Duration, hosts ...string) *clie
 	return clients.New(clients.Options{
 		Name: name, Timeout: timeout, Retries: safeRetries, RootCAs: m.roots, Logger: m.log, Metrics: m.metrics, Hosts: hosts,
 	})
+}
+
+// resolvers makes the resolver of each organization, by name. They share two
+// clients: one for the registries that the configuration names, and one that
+// never enters a private network, for whatever else an archive names.
+func (m maker) resolvers(c Config) (map[string]pipeline.ImageResolver, error) {
+	named := []string{c.Quay.Registry, hostOf(c.Quay.URL)}
+	for _, org := range c.Organizations {
+		named = append(named, org.AllowedRegistries...)
+	}
+	configured, internet := m.client("images", 0, named...), m.client("images", 0)
+
+	all := make(map[string]pipeline.ImageResolver, len(c.Organizations))
+	for name, org := range c.Organizations {
+		resolver, err := quay.NewResolver(quay.ResolverOptions{
+			Registry: c.Quay.Registry, PlainHTTP: c.Quay.PlainHTTP, Known: org.AllowedRegistries,
+			Username: org.PushUsername, Password: org.PushPassword.Secret,
+			Timeout: c.Quay.Timeout, HTTP: configured, Internet: internet,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("organization %s: %w", name, err)
+		}
+		all[name] = resolver
+	}
+	return all, nil
 }
 
 // target is where the builds of one organization go.
@@ -133,6 +161,7 @@ func (o outside) pipeline(c Config, targets map[string]target, objects pipeline.
 	p := &pipeline.Pipeline{
 		Lookup:  pipeline.Lookup{Finder: o.koji, Labels: o.koji, Organizations: c.PipelineOrganizations()},
 		Fetch:   pipeline.Fetch{Opener: o.koji, Objects: objects, Limits: c.PipelineLimits()},
+		Prepare: pipeline.Prepare{Images: o.images},
 		Push:    pipeline.Push{Pushers: make(map[string]pipeline.Pusher, len(targets))},
 		Delete:  pipeline.Delete{Deleters: make(map[string]pipeline.Deleter, len(targets))},
 		Ledger:  ledger,

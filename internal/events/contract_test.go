@@ -179,6 +179,8 @@ type schemaNode struct {
 	Properties           map[string]schemaNode `json:"properties"`
 	Items                *schemaNode           `json:"items"`
 	Enum                 []string              `json:"enum"`
+	Ref                  string                `json:"$ref"`
+	Defs                 map[string]schemaNode `json:"$defs"`
 	AdditionalProperties *bool                 `json:"additionalProperties"`
 }
 
@@ -214,15 +216,18 @@ func TestResultSchemaIsTheCode(t *testing.T) {
 			t.Errorf("outcome %s is missing", outcome)
 		}
 	}
-	compareMembers(t, "", reflect.TypeFor[ResultData](), schema)
+	compareMembers(t, "", reflect.TypeFor[ResultData](), schema, schema.Defs)
 }
 
-func compareMembers(t *testing.T, at string, structure reflect.Type, schema schemaNode) {
+func compareMembers(t *testing.T, at string, structure reflect.Type, schema schemaNode, defs map[string]schemaNode) {
 	t.Helper()
 	for structure.Kind() == reflect.Pointer || structure.Kind() == reflect.Slice {
 		structure = structure.Elem()
 		if schema.Items != nil {
 			schema = *schema.Items
+		}
+		if name, ok := strings.CutPrefix(schema.Ref, "#/$defs/"); ok {
+			schema = defs[name]
 		}
 	}
 	if structure.Kind() != reflect.Struct {
@@ -236,7 +241,7 @@ func compareMembers(t *testing.T, at string, structure reflect.Type, schema sche
 		field := structure.Field(i)
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		fields = append(fields, name)
-		compareMembers(t, at+"/"+name, field.Type, schema.Properties[name])
+		compareMembers(t, at+"/"+name, field.Type, schema.Properties[name], defs)
 	}
 	for name := range schema.Properties {
 		members = append(members, name)

@@ -95,7 +95,7 @@ func (c *Consumer) mayBeInWork(nvr pipeline.NVR, entries []Entry) bool {
 func afterDecision(err error, t pipeline.Trigger, cause Cause, tries uint64) error {
 	switch {
 	case pipeline.ClassOf(err) == pipeline.Waiting && !cause.Settled && tries == 1:
-		return pipeline.Ignore(pipeline.ReasonGateWaiting, err)
+		return pipeline.Ignore(pipeline.ReasonOf(err), err)
 	case t.SaysSatisfied && pipeline.ReasonOf(err) == pipeline.ReasonGateUnsatisfied:
 		return pipeline.Doubtful(pipeline.ReasonGateUnsatisfied, gateLag, err)
 	}

@@ -2,6 +2,7 @@ package events_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -332,5 +333,39 @@ func TestADecisionAnswersRequests(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A waiver lets a build through to an image that is not there yet: the decision's
+// message waits for it, and publishes the build once it is there.
+func TestAWaivedBuildWaitsForItsImage(t *testing.T) {
+	t.Parallel()
+	b, p := newBus(t), newPlant(t, "myorg")
+	var there atomic.Bool
+	var pushes atomic.Int32
+	p.onPush = func(context.Context, push) error {
+		pushes.Add(1)
+		if there.Load() {
+			return nil
+		}
+		return pipeline.Wait(pipeline.ReasonImageUnavailable, errors.New("no such image"))
+	}
+	p.says(nvr(1), refused)
+	o := p.gated(b)
+	o.Policy.Recheck = time.Second
+	s := b.run(o)
+	b.announce(nvr(1))
+	b.becomes("myorg:rejected")
+	b.done()
+	p.says(nvr(1), passed)
+	b.decide(nvr(1), true)
+	b.becomes("myorg:rejected", "myorg:waiting")
+	eventually(t, "it is looked at again", func() bool { return pushes.Load() > 1 })
+	there.Store(true)
+	b.becomes("myorg:rejected", "myorg:waiting", "myorg:published")
+	b.decided()
+	s.finish()
+	if e := b.entry("myorg", nvr(1)); e.State != events.StatePublished || len(e.Waiters) != 0 {
+		t.Errorf("entry is %+v", e)
 	}
 }

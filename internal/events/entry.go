@@ -13,7 +13,7 @@ type State string
 // The states. A build that is tried again is StatePublishing with the reason
 // of its last try.
 const (
-	StateWaiting    State = "waiting" // for the gate
+	StateWaiting    State = "waiting" // for the gate, or for an image
 	StatePublishing State = "publishing"
 	StatePublished  State = "published"
 	StateRejected   State = "rejected"
@@ -241,13 +241,14 @@ func (e *Entry) late(a Answer) bool {
 		e.told(e.publishedID())
 }
 
-// wait keeps the list of those that a new decision may help: who waits for the
-// gate or was refused by it stays there until told something else. Whose try is
-// to be repeated, or failed for another reason, stays too: the next one may be
-// that of a decision.
+// wait keeps the list of those that a new decision may help: who waits, or was
+// refused by the gate, stays there until told something else. Who waits for an
+// image stays too: a decision may be what runs it again. So does whose try is to
+// be repeated, or failed for another reason: the next one may be that of a
+// decision.
 func (e *Entry) wait(a Answer) {
 	reason := pipeline.ReasonOf(a.Result.Err)
-	gated := reason == pipeline.ReasonGateWaiting || reason == pipeline.ReasonGateUnsatisfied
+	gated := a.Outcome == pipeline.OutcomeWaiting || reason == pipeline.ReasonGateUnsatisfied
 	c := causeOf(a.Result.Trigger)
 	c.Settled = a.Outcome != pipeline.OutcomeWaiting
 	same := func(w Cause) bool { return w.same(c) || !w.Request && !c.Request }

@@ -86,7 +86,7 @@ func (p publisher) event(ctx context.Context, in ResultInput) error {
 }
 
 func withoutLists(r pipeline.Result) pipeline.Result {
-	r.Files, r.Replacements, r.Deleted = nil, nil, nil
+	r.Files, r.Replacements, r.Pinned, r.Deleted = nil, nil, nil, nil
 	r.Warnings = []string{"the lists of files, replacements and warnings do not fit into one message"}
 	return r
 }

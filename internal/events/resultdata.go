@@ -30,6 +30,7 @@ type ResultData struct {
 
 	Files        []string               `json:"files,omitempty"`
 	Replacements []pipeline.Replacement `json:"replacements,omitempty"`
+	Pinned       []pipeline.Change      `json:"pinned,omitempty"` // images that got a digest
 	Archive      *ArchiveData           `json:"archive,omitempty"`
 	Decision     *pipeline.Decision     `json:"decision,omitempty"` // nil: no gate was asked
 	Error        *ErrorData             `json:"error,omitempty"`    // nil: published or deleted
@@ -88,7 +89,8 @@ const (
 	maxWord         = 256
 	maxTexts        = 64
 	maxFiles        = 128 << 10 // all names as JSON
-	maxReplacements = 32 << 10  // all of them as JSON
+	maxReplacements = 64 << 10  // all of them as JSON
+	maxPinned       = 32 << 10  // all of them as JSON
 	maxBundles      = 256 << 10 // all of them as JSON
 	maxDeleted      = 32 << 10  // all versions as JSON
 )
@@ -125,15 +127,18 @@ func (d *ResultData) setLists(res pipeline.Result) (warnings []string) {
 	d.Bundles = bundles.fit
 	files := fitting(res.Files, maxFiles)
 	d.Files = res.Files[:files]
-	replacements := fitting(res.Replacements, maxReplacements)
-	d.Replacements = res.Replacements[:replacements]
+	var changesLeft int
+	d.Replacements, changesLeft = fittingReplacements(res.Replacements)
+	pinned := fitting(res.Pinned, maxPinned)
+	d.Pinned = res.Pinned[:pinned]
 	deleted := d.setDeleted(res.Deleted)
 	for _, left := range []struct {
 		count int
 		what  string
 	}{
 		{bundles.left, "bundles"}, {bundles.tagsLeft, "tags of bundles"}, {bundles.channelsLeft, "channels of bundles"},
-		{len(res.Files) - files, "files"}, {len(res.Replacements) - replacements, "replacements"},
+		{len(res.Files) - files, "files"}, {len(res.Replacements) - len(d.Replacements), "replacements"},
+		{changesLeft, "changes and leftovers of replacements"}, {len(res.Pinned) - pinned, "pinned images"},
 		{len(res.Deleted) - deleted, "deleted versions"},
 	} {
 		if left.count > 0 {
@@ -141,6 +146,27 @@ func (d *ResultData) setLists(res pipeline.Result) (warnings []string) {
 		}
 	}
 	return warnings
+}
+
+// fittingReplacements is what fits of the replacements: first how often each rule
+// matched, then what one by one. It returns how many changes and leftovers do not.
+func fittingReplacements(all []pipeline.Replacement) (fit []pipeline.Replacement, left int) {
+	counts := make([]pipeline.Replacement, len(all))
+	for i, r := range all {
+		counts[i] = pipeline.Replacement{Old: r.Old, New: r.New, Count: r.Count}
+	}
+	fit = counts[:fitting(counts, maxReplacements/2)]
+	budget := maxReplacements / 2
+	for i := range fit {
+		changes := fitting(all[i].Changes, budget)
+		fit[i].Changes = all[i].Changes[:changes]
+		budget -= sizeOf(fit[i].Changes)
+		leftovers := fitting(all[i].Leftovers, budget)
+		fit[i].Leftovers = all[i].Leftovers[:leftovers]
+		budget -= sizeOf(fit[i].Leftovers)
+		left += len(all[i].Changes) - changes + len(all[i].Leftovers) - leftovers
+	}
+	return fit, left
 }
 
 // setDeleted sets what fits of the versions that were deleted, and returns how

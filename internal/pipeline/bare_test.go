@@ -88,6 +88,86 @@ func TestBareContentThatIsNone(t *testing.T) {
 	}
 }
 
+// What the labels do not say, the organization's defaults do.
+func TestBundleDefaults(t *testing.T) {
+	files, labels := bareContent(t)
+	defaults := BundleDefaults{Package: "widgets", Channels: []string{"fast", "slow"}, DefaultChannel: "slow"}
+	for _, c := range []struct {
+		name           string
+		labels         map[string]string
+		defaults       BundleDefaults
+		pkg, channels  string
+		defaultChannel string
+	}{
+		{"no labels", nil, defaults, "widgets", "fast,slow", "slow"},
+		{"other labels", map[string]string{"name": "gadgets"}, defaults, "widgets", "fast,slow", "slow"},
+		{"all labels", labels, defaults, "gadgets", "stable,candidate", "stable"},
+		{"empty labels", map[string]string{labelPackage: "", labelChannels: "stable"}, BundleDefaults{Package: "widgets"}, "widgets", "stable", ""},
+		{"other channels", map[string]string{labelPackage: "gadgets", labelChannels: "stable"}, defaults, "gadgets", "stable", ""},
+		{"some of the channels", map[string]string{labelPackage: "gadgets", labelChannels: "stable, slow"}, defaults, "gadgets", "stable,slow", "slow"},
+		{"only a package", nil, BundleDefaults{Package: "widgets"}, "", "", ""},
+		{"only channels", nil, BundleDefaults{Channels: []string{"fast"}}, "", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			order := orderOf(t, files)
+			order.Manifests.Build.Labels, order.Organization.BundleDefaults = c.labels, c.defaults
+			order.Manifests.Build.Subtypes = []string{SubtypeBundle}
+			rel, err := Prepare{}.Do(t.Context(), order)
+			if c.pkg == "" {
+				if ClassOf(err) != Rejected {
+					t.Fatalf("%v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatalf("%v: %v", err, FaultsOf(err))
+			}
+			b := rel.Bundles[0]
+			if rel.Package != c.pkg || strings.Join(b.Channels, ",") != c.channels || b.DefaultChannel != c.defaultChannel {
+				t.Errorf("%s, %v, %q", rel.Package, b.Channels, b.DefaultChannel)
+			}
+		})
+	}
+}
+
+// They are for bundles: not for any build whose manifests lack their package.
+func TestBundleDefaultsAreForBundles(t *testing.T) {
+	files, _ := bareContent(t)
+	order := orderOf(t, files)
+	order.Organization.BundleDefaults = BundleDefaults{Package: "widgets", Channels: []string{"fast"}}
+	order.Manifests.Build.Subtypes = []string{"operator_appregistry"}
+	if _, err := (Prepare{}).Do(t.Context(), order); ReasonOf(err) != ReasonNoPackage {
+		t.Errorf("of another build: %v", err)
+	}
+	order.Manifests.Build.Trigger.Given = Given{Object: "drop/manifests.zip"}
+	if rel, err := (Prepare{}).Do(t.Context(), order); err != nil || rel.Package != "widgets" {
+		t.Errorf("by hand: %q, %v", rel.Package, err)
+	}
+}
+
+// Labels of the build's image that say something else than the bundle's own
+// annotations are told of; what the bundle says is published.
+func TestLabelsThatDisagree(t *testing.T) {
+	order := orderOf(t, folder(t, "testdata/prepare/bundle/in"))
+	order.Manifests.Build.Labels = map[string]string{
+		labelPackage: "widgets", labelChannels: "stable, beta", labelVersions: "v4.9", "name": "elsewhere", labelManifests: "manifests/",
+	}
+	rel, err := Prepare{}.Do(t.Context(), order)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, w := range rel.Warnings {
+		if strings.Contains(w, "labels of the build") {
+			got = append(got, w)
+		}
+	}
+	want := []string{`metadata/annotations.yaml: operators.operatorframework.io.bundle.package.v1 is "gadgets", and "widgets" among the labels of the build's image`}
+	if diff := cmp.Diff(want, got); diff != "" || rel.Package != "gadgets" {
+		t.Errorf("%s: %s", rel.Package, diff)
+	}
+}
+
 type labelsFunc func(HubBuild) (map[string]string, error)
 
 func (f labelsFunc) FindLabels(_ context.Context, b HubBuild) (map[string]string, error) { return f(b) }

@@ -46,8 +46,28 @@ func (d *draft) suffixPackage(suffix string) {
 	d.apply(home.path, edit)
 }
 
-// replaceRegistries applies the rules, and tells how often each matched.
+// replaceRegistries applies the rules in their order, and tells what each of them
+// did.
 func (d *draft) replaceRegistries(rules []Rule) []Replacement {
+	var told []Replacement
+	for rest := rules; len(rest) > 0; {
+		n := slices.IndexFunc(rest, func(r Rule) bool { return r.images != rest[0].images })
+		if n < 0 {
+			n = len(rest)
+		}
+		if rest[0].images {
+			told = append(told, d.replaceImages(rest[:n])...)
+		} else {
+			told = append(told, d.replaceText(rest[:n])...)
+		}
+		rest = rest[n:]
+	}
+	d.findLeftovers(rules, told)
+	return told
+}
+
+// replaceText applies rules for text.
+func (d *draft) replaceText(rules []Rule) []Replacement {
 	rewritten := rewriteFiles(d.files, rules)
 	d.warnings = append(d.warnings, rewritten.warnings()...)
 	for _, i := range slices.Sorted(maps.Keys(rewritten.changed)) {
@@ -76,6 +96,10 @@ func (d *draft) annotate(list []Annotation) {
 		}
 		d.apply(m.path, edit)
 	}
+}
+
+func (d *draft) warnf(format string, args ...any) {
+	d.warnings = append(d.warnings, fmt.Sprintf(format, args...))
 }
 
 func (d *draft) fault(m manifest, keys string, err error) {

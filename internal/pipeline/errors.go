@@ -14,7 +14,7 @@ type Class uint8
 // error loses nothing.
 const (
 	Transient Class = iota // unknown, network, overload, our own credentials: try again
-	Waiting                // the gate says not yet
+	Waiting                // the gate says not yet, or an image to be pinned is not there yet
 	Rejected               // this build as it is will never be published
 	Ignored                // not ours
 	Malformed              // no readable trigger
@@ -53,6 +53,7 @@ const (
 	ReasonInvalidVersion       Reason = "invalid-version"
 	ReasonVersionExists        Reason = "version-exists" // with other content
 	ReasonForbiddenRegistry    Reason = "forbidden-registry"
+	ReasonImageUnavailable     Reason = "image-unavailable" // an image to be pinned cannot be asked for
 	ReasonUnauthorized         Reason = "unauthorized"
 	ReasonQuayUnavailable      Reason = "quay-unavailable"
 	ReasonQuayRefused          Reason = "quay-refused"
@@ -76,7 +77,7 @@ func Reasons() []Reason {
 		ReasonArchiveNotAccepted, ReasonArchiveUnavailable, ReasonKojiUnavailable,
 		ReasonGreenwaveUnavailable, ReasonGateWaiting, ReasonGateUnsatisfied, ReasonBadArchive,
 		ReasonInvalidManifests, ReasonNoPackage, ReasonInvalidVersion, ReasonVersionExists, ReasonForbiddenRegistry,
-		ReasonUnauthorized, ReasonQuayUnavailable, ReasonQuayRefused, ReasonPackageNotFound,
+		ReasonImageUnavailable, ReasonUnauthorized, ReasonQuayUnavailable, ReasonQuayRefused, ReasonPackageNotFound,
 		ReasonInProgress, ReasonLedgerUnavailable, ReasonNothingWaits,
 		ReasonUnreadableEvent, ReasonInvalidEvent, ReasonUnknownType, ReasonDeadline, ReasonPanic, ReasonInternal,
 	}
@@ -119,7 +120,7 @@ func Doubtful(r Reason, patience time.Duration, err error) error {
 	return &Error{class: Transient, reason: r, err: err, Doubt: patience}
 }
 
-// Wait marks err as a gate's not yet.
+// Wait marks err as a not yet, of the gate or of a registry.
 func Wait(r Reason, err error) error { return &Error{class: Waiting, reason: r, err: err} }
 
 // Reject marks err as final for this build.

@@ -2,8 +2,8 @@ package pipeline
 
 import (
 	"fmt"
+	"iter"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -13,10 +13,18 @@ import (
 // checkRegistries notes every image of the operator that does not come from
 // one of the allowed registries.
 func (r *report) checkRegistries(op operator, allowed []string) {
-	for _, m := range op.manifests {
-		for _, ref := range imageReferences(m.root, nil) {
-			if host := registryOf(ref.Value); !slices.Contains(allowed, host) {
-				r.faultf(m, fmt.Sprintf("line %d", ref.Line), "%.200q is from %s, not from an allowed registry", ref.Value, host)
+	found, fault := imagesOf(op.manifests)
+	if fault != nil {
+		r.faults = append(r.faults, *fault)
+	}
+	for i, images := range found {
+		m := op.manifests[i]
+		for _, s := range images {
+			for _, at := range s.refs {
+				ref := at.of(s.node.Value)
+				if host := registryOf(ref); !slices.Contains(allowed, host) {
+					r.faultf(m, fmt.Sprintf("line %d", s.node.Line), "%.200q is from %.200s, not from an allowed registry", ref, host)
+				}
 			}
 		}
 	}
@@ -27,10 +35,18 @@ func (r *report) checkRegistries(op operator, allowed []string) {
 func (r *report) images(op operator) {
 	unpinned := make(map[string]bool)
 	var unlisted, archs remarks
-	for _, m := range op.csvManifests() {
-		for _, ref := range imageReferences(m.root, nil) {
-			if !strings.Contains(ref.Value, "@sha256:") {
-				unpinned[ref.Value] = true
+	csvs := op.csvManifests()
+	found, fault := imagesOf(csvs)
+	if fault != nil {
+		r.faults = append(r.faults, *fault)
+		return
+	}
+	for i, m := range csvs {
+		for _, s := range found[i] {
+			for _, at := range s.refs {
+				if ref := at.of(s.node.Value); !isPinned(ref) {
+					unpinned[ref] = true
+				}
 			}
 		}
 		if missing := unrelated(m); len(missing) > 0 && !present(m.root, "spec", "relatedImages") {
@@ -70,20 +86,36 @@ func unrelated(m manifest) []string {
 		listed[textAt(related, "image")] = true
 	}
 	run := make(map[string]bool)
-	for _, d := range items(at(m.root, "spec", "install", "spec", "deployments")) {
-		for _, kind := range []string{"initContainers", "containers"} {
-			for _, c := range items(at(d, "spec", "template", "spec", kind)) {
-				run[textAt(c, "image")] = true
-				for _, v := range items(at(c, "env")) {
-					if strings.HasPrefix(textAt(v, "name"), "RELATED_IMAGE_") {
-						run[textAt(v, "value")] = true
+	for c := range deployed(m) {
+		run[textAt(c, "image")] = true
+		for _, v := range relatedVariables(c) {
+			run[textAt(v, "value")] = true
+		}
+	}
+	maps.DeleteFunc(run, func(image string, _ bool) bool { return image == "" || listed[image] })
+	return slices.Sorted(maps.Keys(run))
+}
+
+// deployed yields the containers that a CSV deploys, init containers first.
+func deployed(m manifest) iter.Seq[*yaml.Node] {
+	return func(yield func(*yaml.Node) bool) {
+		for _, d := range items(at(m.root, "spec", "install", "spec", "deployments")) {
+			for _, kind := range []string{"initContainers", "containers"} {
+				for _, c := range items(at(d, "spec", "template", "spec", kind)) {
+					if !yield(c) {
+						return
 					}
 				}
 			}
 		}
 	}
-	maps.DeleteFunc(run, func(image string, _ bool) bool { return image == "" || listed[image] })
-	return slices.Sorted(maps.Keys(run))
+}
+
+// relatedVariables lists the variables of a container that name images.
+func relatedVariables(container *yaml.Node) []*yaml.Node {
+	return slices.DeleteFunc(items(at(container, "env")), func(v *yaml.Node) bool {
+		return !strings.HasPrefix(textAt(v, "name"), relatedImagePrefix)
+	})
 }
 
 // architectures lists those that a CSV says its images have.
@@ -101,49 +133,4 @@ func architectures(m manifest) []string {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
-}
-
-// imageReference is a whole scalar that can only be an image: a registry, a
-// repository, and a tag or digest.
-var imageReference = regexp.MustCompile(`^(oci://)?[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+(:[0-9]+)?(/[a-z0-9._-]+)+(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$`)
-
-// imageReferences lists the scalars that name container images: whatever the
-// keys image and containerImage hold, and what reads like one anywhere, such as
-// in the value of an environment variable.
-func imageReferences(n *yaml.Node, list []*yaml.Node) []*yaml.Node {
-	if n == nil {
-		return list
-	}
-	switch n.Kind {
-	case yaml.MappingNode:
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, v := n.Content[i].Value, follow(n.Content[i+1])
-			if (key == "image" || key == "containerImage") && v.Kind == yaml.ScalarNode && v.Value != "" {
-				list = append(list, v)
-				continue
-			}
-			list = imageReferences(n.Content[i+1], list)
-		}
-	case yaml.ScalarNode:
-		if m := imageReference.FindStringSubmatch(n.Value); m != nil && (m[5] != "" || m[6] != "") {
-			list = append(list, n)
-		}
-	default:
-		for _, child := range n.Content {
-			list = imageReferences(child, list)
-		}
-	}
-	return list
-}
-
-// registryOf is the registry of an image reference. As for every container
-// tool, a first part without a dot, a port or the name localhost is a
-// repository on docker.io.
-func registryOf(reference string) string {
-	reference = strings.TrimPrefix(strings.TrimPrefix(reference, "https://"), "oci://")
-	host, _, ok := strings.Cut(reference, "/")
-	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
-		return "docker.io"
-	}
-	return host
 }

@@ -47,36 +47,60 @@ func lineEnd(data []byte, at int) int {
 	return at
 }
 
-// offset is the place in data at which a node starts. yaml.v3's columns count
-// characters, and a byte order mark before the first is not one.
-func offset(data []byte, n *yaml.Node) (int, error) {
-	at := 0
+// locator finds where nodes are written. It goes on from the node before, so that
+// many of them are fast to find when asked for as they are written.
+type locator struct {
+	data             []byte
+	at, line, column int
+}
+
+func newLocator(data []byte) *locator {
+	l := &locator{data: data, line: 1, column: 1}
 	if bytes.HasPrefix(data, []byte("\ufeff")) {
-		at = len("\ufeff")
+		l.at = len("\ufeff")
 	}
-	for line := 1; line < n.Line; line++ {
-		if at = lineEnd(data, at); at == len(data) {
+	return l
+}
+
+// offset is the place in data at which a node starts.
+func offset(data []byte, n *yaml.Node) (int, error) { return newLocator(data).offset(n) }
+
+// offset is the place at which a node starts. yaml.v3's columns count characters,
+// and a byte order mark before the first is not one.
+func (l *locator) offset(n *yaml.Node) (int, error) {
+	if n.Line < l.line || n.Line == l.line && n.Column < l.column {
+		*l = *newLocator(l.data)
+	}
+	for ; l.line < n.Line; l.line, l.column = l.line+1, 1 {
+		if l.at = lineEnd(l.data, l.at); l.at == len(l.data) {
 			return 0, fmt.Errorf("line %d: %w", n.Line, errNotWhereItShouldBe)
 		}
-		at += lineBreak(data, at)
+		l.at += lineBreak(l.data, l.at)
 	}
-	for column := 1; column < n.Column; column++ {
-		_, size := utf8.DecodeRune(data[at:])
+	for ; l.column < n.Column; l.column++ {
+		_, size := utf8.DecodeRune(l.data[l.at:])
 		if size == 0 {
 			return 0, fmt.Errorf("line %d: %w", n.Line, errNotWhereItShouldBe)
 		}
-		at += size
+		l.at += size
 	}
-	return at, nil
+	return l.at, nil
+}
+
+// extent finds the bytes of a scalar, as the locator's does.
+func extent(data []byte, n *yaml.Node, indent int) (start, end int, err error) {
+	return newLocator(data).extent(n, indent)
 }
 
 // extent finds the bytes of a scalar, its quotes or block header included.
 // indent is that of the block mapping it is a value of.
-func extent(data []byte, n *yaml.Node, indent int) (start, end int, err error) {
-	start, err = offset(data, n)
+func (l *locator) extent(n *yaml.Node, indent int) (start, end int, err error) {
+	data := l.data
+	start, err = l.offset(n)
 	if err != nil {
 		return 0, 0, err
 	}
+	start = behindProperties(data, start, n)
 	first := byte(0)
 	if start < len(data) {
 		first = data[start]
@@ -88,13 +112,29 @@ func extent(data []byte, n *yaml.Node, indent int) (start, end int, err error) {
 		end = quoteEnd(data, start)
 	case n.Style&yaml.LiteralStyle != 0 && first == '|', n.Style&yaml.FoldedStyle != 0 && first == '>':
 		end = blockEnd(data, start, indent)
-	case n.Style == 0:
+	case n.Style&^yaml.TaggedStyle == 0:
 		end = plainEnd(data, start, n.Value)
 	}
 	if end == 0 {
 		return 0, 0, fmt.Errorf("line %d: %w", n.Line, errNotWhereItShouldBe)
 	}
 	return start, end, nil
+}
+
+// behindProperties is where a node's content starts, behind its anchor and tag.
+func behindProperties(data []byte, at int, n *yaml.Node) int {
+	if n.Anchor == "" && n.Style&yaml.TaggedStyle == 0 {
+		return at
+	}
+	for at < len(data) && (data[at] == '&' || data[at] == '!') {
+		rest := data[at:]
+		word := bytes.IndexAny(rest, " \t\r\n")
+		if word < 0 {
+			return at
+		}
+		at += len(rest) - len(bytes.TrimLeft(rest[word:], " \t\r\n"))
+	}
+	return at
 }
 
 // quoteEnd is the place behind the closing quote of a scalar whose opening one

@@ -27,9 +27,25 @@ type Organization struct {
 	Annotations       []Annotation // set in every ClusterServiceVersion
 	AllowedRegistries []string     // when set, an image from any other registry rejects the build
 
+	PinDigests bool // image references by tag become references by digest
+	// RejectUnreachable rejects a build with an image that ErrNoImage tells of;
+	// else it waits until the image is there.
+	RejectUnreachable bool
+
+	// BundleDefaults tell of a bundle what neither its archive nor its build says.
+	BundleDefaults BundleDefaults
+
 	// Fingerprint changes whenever anything configured does that decides what is
 	// published for the organization, and where.
 	Fingerprint string
+}
+
+// BundleDefaults are what the annotations of a bundle would say. Each may be
+// empty.
+type BundleDefaults struct {
+	Package        string
+	Channels       []string
+	DefaultChannel string
 }
 
 // Annotation is one of a ClusterServiceVersion. In its value, {package_name} is

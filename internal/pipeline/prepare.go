@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"slices"
 )
 
@@ -18,36 +19,72 @@ type Order struct {
 	Organization Organization
 }
 
-// Prepare is the fourth stage. It has no state and does no I/O.
-type Prepare struct{}
+// ImageResolver asks registries for digests.
+type ImageResolver interface {
+	// ResolveImage is the digest, sha256:…, of what a reference by tag names: of
+	// the index where there are images for several architectures. An image that
+	// is not there, or that its registry does not show, is an ErrNoImage. Any
+	// other error is Transient, with ReasonImageUnavailable.
+	ResolveImage(ctx context.Context, reference string) (digest string, err error)
+}
+
+// ErrNoImage is found in the error for an image that its registry does not have,
+// or does not show.
+var ErrNoImage = errors.New("no such image")
+
+// Prepare is the fourth stage. It has no state, and asks nobody unless an
+// organization pins digests.
+type Prepare struct {
+	Images map[string]ImageResolver // by organization; needed where one pins digests
+}
 
 // Do edits the manifests for one organization, validates what came out and packs
 // it for the organization's target. Manifests that may not be published, or not
 // be edited safely, are Rejected with every fault found.
 func (s Prepare) Do(ctx context.Context, o Order) (Release, error) {
 	rel := Release{Build: o.Manifests.Build, Organization: o.Organization}
-	manifests, err := o.Manifests.identified(ctx)
+	manifests, err := o.Manifests.identified(ctx, o.Organization.BundleDefaults)
 	if err != nil {
 		return rel, err
 	}
 	d := newDraft(manifests)
+	d.warnings = append(d.warnings, o.Manifests.disagreements()...)
 	d.suffixPackage(o.Organization.PackageNameSuffix)
 	rel.Replacements = d.replaceRegistries(o.Organization.Rules)
 	d.annotate(o.Organization.Annotations)
 	rel.Package = d.op.packageName()
-
-	found := validate(d.op, d.faults)
-	rel.Warnings = slices.Concat(found.warnings, d.warnings)
-	if len(found.faults) > 0 {
-		return rel, Reject(ReasonInvalidManifests, &Invalid{Faults: found.faults})
-	}
-	if allowed := o.Organization.AllowedRegistries; len(allowed) > 0 {
-		if found.checkRegistries(d.op, allowed); len(found.faults) > 0 {
-			return rel, Reject(ReasonForbiddenRegistry, &Invalid{Faults: found.faults})
+	if o.Organization.PinDigests {
+		// What cannot be published whatever its digests are neither waits for
+		// them nor makes us ask registries that are not allowed.
+		if rel.Warnings, err = d.valid(o.Organization.AllowedRegistries); err != nil {
+			return rel, err
 		}
+		if rel.Pinned, err = d.pin(ctx, s.Images[o.Organization.Name], o.Organization.RejectUnreachable); err != nil {
+			return rel, err
+		}
+	}
+	if rel.Warnings, err = d.valid(o.Organization.AllowedRegistries); err != nil {
+		return rel, err
 	}
 	if rel.Organization.Target == TargetAppRegistry {
 		return packApplication(rel, d.op, d.files)
 	}
 	return pack(rel, d.op, d.files)
+}
+
+// valid tells why an operator may not be published, and what is odd about it.
+// allowed are the registries its images may come from, none for any.
+func (d *draft) valid(allowed []string) (warnings []string, err error) {
+	found := validate(d.op, d.faults)
+	warnings = slices.Concat(found.warnings, d.warnings)
+	if len(found.faults) > 0 {
+		return warnings, Reject(ReasonInvalidManifests, &Invalid{Faults: found.faults})
+	}
+	if len(allowed) > 0 {
+		found.checkRegistries(d.op, allowed)
+	}
+	if len(found.faults) > 0 {
+		return warnings, Reject(ReasonForbiddenRegistry, &Invalid{Faults: found.faults})
+	}
+	return warnings, nil
 }

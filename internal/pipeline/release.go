@@ -8,6 +8,7 @@ type Release struct {
 	Bundles      []Bundle     // target oci
 	Application  *Application // target app-registry
 	Replacements []Replacement
+	Pinned       []Change // image references that got a digest
 	Warnings     []string
 }
 
@@ -30,11 +31,31 @@ type Bundle struct {
 	Labels         map[string]string
 }
 
-// Replacement counts what one rule changed over all files.
+// Replacement tells what one rule changed over all files.
 type Replacement struct {
 	Old   string `json:"old"`
 	New   string `json:"new"`
 	Count int    `json:"count"`
+
+	// Of a rule for image references: each that it changed, and where else the
+	// files still hold what it looks for.
+	Changes   []Change   `json:"changes,omitempty"`
+	Leftovers []Leftover `json:"leftovers,omitempty"`
+}
+
+// Change is an image reference that was changed.
+type Change struct {
+	File   string `json:"file"`
+	Path   string `json:"path"` // of keys and, from 0, items
+	Before string `json:"before"`
+	After  string `json:"after"`
+}
+
+// Leftover is a line that still names a registry which a rule replaces.
+type Leftover struct {
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Text string `json:"text"`
 }
 
 // Visibility of a repository.

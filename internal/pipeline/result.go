@@ -37,6 +37,7 @@ type Result struct {
 	Decision      *Decision
 	Files         []string
 	Replacements  []Replacement
+	Pinned        []Change
 	Publication   Publication
 	Repository    string   // organization/name; of a request to delete only
 	Deleted       []string // versions

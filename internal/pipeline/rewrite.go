@@ -10,12 +10,15 @@ import (
 )
 
 // Rule replaces text in manifests, as an entry of OMPS's replace_registry
-// did. Make one with NewRule; rules are immutable.
+// did, or in the names of images alone. Make one with NewRule or NewImageRule;
+// rules are immutable.
 type Rule struct {
 	Old, New string
 	// pattern is nil for a rule of plain text, template then empty.
 	pattern  *regexp.Regexp
 	template template
+
+	images bool // only in the names of images
 }
 
 // NewRule makes a rule. With isRegexp, old is a regular expression whose ^ and
@@ -49,6 +52,19 @@ func NewRule(old, replacement string, isRegexp bool) (Rule, error) {
 		return Rule{}, fmt.Errorf("new: %w", err)
 	}
 	return Rule{Old: old, New: replacement, pattern: pattern, template: t}, nil
+}
+
+// NewImageRule makes a rule that changes nothing but where images are. Both texts
+// are a registry, host[:port], which may be followed by the beginning of a
+// repository's name. References that lie there move; their tags and digests stay.
+func NewImageRule(old, replacement string) (Rule, error) {
+	if err := checkRegistryPrefix(old); err != nil {
+		return Rule{}, fmt.Errorf("old: %w", err)
+	}
+	if err := checkRegistryPrefix(replacement); err != nil {
+		return Rule{}, fmt.Errorf("new: %w", err)
+	}
+	return Rule{Old: old, New: replacement, images: true}, nil
 }
 
 // rewritable tells whether rules apply to a file of this name.

@@ -2,8 +2,10 @@ package pipeline
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -263,4 +265,50 @@ func FuzzRewrite(f *testing.F) {
 			t.Errorf("%q became another kind of document: %q", in, out.Data)
 		}
 	})
+}
+
+// FuzzPattern: a regular expression that is taken replaces what the regexp package
+// says it would, and with CRLF the same lines as without.
+func FuzzPattern(f *testing.F) {
+	f.Add(`^(image): (?P<host>quay)\.io$`, `\1: \g<host>.example.com`, "image: quay.io\nimage: quay.io/a\n")
+	f.Add(`quay\.io$`, `a\nb`, "x quay.io\r\nquay.io\r\n")
+	f.Add(`(a)|(b)`, `\2\\\g<1>\101`, "abba")
+	f.Fuzz(func(t *testing.T, old, replacement, text string) {
+		rule, err := NewRule(old, replacement, true)
+		if err != nil || len(text) > 4096 {
+			return
+		}
+		spans, at := rule.find([]byte(text)), 0
+		for _, s := range spans {
+			if s.start < at || s.end <= s.start || s.end > len(text) {
+				t.Fatalf("spans %v of %q", spans, text)
+			}
+			at = s.end
+		}
+		got := string(splice([]byte(text), spans))
+		if strings.Contains(text, "\r") || strings.Contains(old, `\r`) {
+			return
+		}
+		empty := slices.ContainsFunc(rule.pattern.FindAllStringIndex(text, -1), func(m []int) bool { return m[0] == m[1] })
+		if want := rule.pattern.ReplaceAllString(text, goTemplate(rule.template)); !empty && got != want {
+			t.Fatalf("%q to %q in %q: %q, not %q", old, replacement, text, got, want)
+		}
+		crlf := strings.ReplaceAll(text, "\n", "\r\n")
+		if folded := strings.ReplaceAll(string(splice([]byte(crlf), rule.find([]byte(crlf)))), "\r\n", "\n"); folded != strings.ReplaceAll(got, "\r\n", "\n") {
+			t.Fatalf("%q to %q in %q: %q with CRLF, %q without", old, replacement, text, folded, got)
+		}
+	})
+}
+
+// goTemplate writes a template as the regexp package has them.
+func goTemplate(t template) string {
+	var out strings.Builder
+	for _, part := range t {
+		if part.group < 0 {
+			out.WriteString(strings.ReplaceAll(part.text, "$", "$$"))
+		} else {
+			fmt.Fprintf(&out, "${%d}", part.group)
+		}
+	}
+	return out.String()
 }

@@ -128,6 +128,22 @@ var packageNames = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
 
 func legalPackageName(name string) bool { return len(name) <= 255 && packageNames.MatchString(name) }
 
+// CheckPackageName tells why no package can have a name.
+func CheckPackageName(name string) error {
+	if !legalPackageName(name) {
+		return fmt.Errorf("%.300q is no package's name: small letters and digits with . _ - between them, at most 255", name)
+	}
+	return nil
+}
+
+// CheckChannel tells why no channel can have a name.
+func CheckChannel(name string) error {
+	if !channelNames.MatchString(name) {
+		return fmt.Errorf("%.300q is no channel: one word without commas, at most 100 characters", name)
+	}
+	return nil
+}
+
 // channelNames: the channels label is a list with commas.
 var channelNames = regexp.MustCompile(`^[^\s,]{1,100}$`)
 

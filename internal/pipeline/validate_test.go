@@ -104,8 +104,10 @@ func TestImageWarnings(t *testing.T) {
 		edit edit
 		says string // "": what the untouched operator warns of is gone
 	}{
-		{"tags", in("csv", "x", "x"), "images without a digest, which may change: quay.io/gadgets/operator:1.0.0"},
-		{"digests", in("csv", "quay.io/gadgets/operator:1.0.0", "quay.io/gadgets/operator"+digest), "images without a digest"},
+		{"tags", in("csv", "x", "x"), "images without a digest, which may change: quay.io/gadgets/gadget:1, quay.io/gadgets/operator:1.0.0"},
+		{"digests", edits(
+			in("csv", "quay.io/gadgets/operator:1.0.0", "quay.io/gadgets/operator"+digest), in("csv", "gadgets/gadget:1", "gadgets/gadget"+digest),
+		), "images without a digest"},
 		{"related images missing", in("csv", "x", "x"), "manifests/csv.yaml: spec.relatedImages: is missing"},
 		{
 			"related images not all there",
@@ -211,7 +213,7 @@ func FuzzValidate(f *testing.F) {
 			{{"manifests/crd.yaml", crd}, {"manifests/csv.yaml", csv}, {"metadata/annotations.yaml", annotations}, {"metadata/z.yaml", metadata}},
 		} {
 			m := manifestsOf(t, files)
-			if _, err := m.identified(t.Context()); err != nil {
+			if _, err := m.identified(t.Context(), BundleDefaults{}); err != nil {
 				continue
 			}
 			first, second := validate(m.operator, m.faults), validate(m.operator, m.faults)

@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-
 	"github.com/omps-consumer/omps-consumer/internal/clients"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
@@ -21,27 +19,30 @@ import (
 // caller's: when it is done, so is the try, whatever the registry does.
 func classify(ctx context.Context, err error) error {
 	var ours *pipeline.Error
-	var refused *refusal
-	var answer *transport.Error
 	var lease *leaseError
-	var call *clients.CallError
+	refused := refusalIn(err)
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &ours):
 		return err
-	case errors.As(err, &refused):
+	case refused != nil:
 		return judge(refused)
-	case errors.As(err, &answer):
-		return judge(fromLibrary(answer))
 	case ctx.Err() != nil:
 		return pipeline.Retry(pipeline.ReasonDeadline, fmt.Errorf("did not end: %w", ctx.Err()))
 	case errors.As(err, &lease):
 		return err
-	case errors.As(err, &call):
-		return pipeline.Retry(pipeline.ReasonQuayUnavailable, call)
 	}
-	return pipeline.Retry(pipeline.ReasonQuayUnavailable, errors.New(clients.OneLine(plainText(err), maxText)))
+	return pipeline.Retry(pipeline.ReasonQuayUnavailable, presentable(err))
+}
+
+// presentable is an error that is no answer, with a text that is safe to publish.
+func presentable(err error) error {
+	var call *clients.CallError
+	if errors.As(err, &call) {
+		return call
+	}
+	return errors.New(clients.OneLine(plainText(err), maxText))
 }
 
 // plainText is what the library itself says of an error: without the addresses

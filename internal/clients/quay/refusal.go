@@ -2,6 +2,7 @@ package quay
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -23,6 +24,7 @@ type refusal struct {
 	*clients.StatusError
 	rules     rulebook // that are to judge it
 	write     bool     // it was asked to change something
+	password  bool     // it was sent our password, not a token or nothing
 	codes     []string // of the distribution specification or the app registry, and Quay's own
 	readOnly  bool     // Quay is under maintenance
 	ofRelease bool     // it is about one release of an application
@@ -56,7 +58,7 @@ type registryErrors struct {
 func (w *wire) refused(req *http.Request, resp *http.Response) *refusal {
 	text := w.blank(readError(resp), req)
 	resp.Body = io.NopCloser(strings.NewReader(text))
-	r := &refusal{StatusError: w.client.StatusError(resp), rules: ociRules, write: isWrite(req)}
+	r := &refusal{StatusError: w.client.StatusError(resp), rules: ociRules, write: isWrite(req), password: hasPassword(req)}
 
 	var parsed registryErrors
 	if json.Unmarshal([]byte(text), &parsed) != nil || len(parsed.Errors) == 0 {
@@ -113,11 +115,30 @@ func (w *wire) blank(text string, req *http.Request) string {
 	return withoutSignatures(text)
 }
 
+func hasPassword(req *http.Request) bool {
+	_, _, ok := req.BasicAuth()
+	return ok
+}
+
+// refusalIn is the answer of a registry that err is about, nil when there is none.
+func refusalIn(err error) *refusal {
+	var refused *refusal
+	var answer *transport.Error
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.As(err, &answer):
+		return fromLibrary(answer)
+	}
+	return nil
+}
+
 // fromLibrary is the refusal in an error of the library, which has seen only
 // what wire lets through: 401 and 404.
 func fromLibrary(e *transport.Error) *refusal {
 	r := &refusal{StatusError: &clients.StatusError{Code: e.StatusCode}, rules: ociRules}
 	if e.Request != nil {
+		r.password = hasPassword(e.Request)
 		r.Method = e.Request.Method
 		r.URL = clients.OneLine(e.Request.URL.Scheme+"://"+e.Request.URL.Host+e.Request.URL.Path, maxText)
 	}
