@@ -72,17 +72,26 @@ func (c *cli) connectBus(ctx context.Context, flags busFlags) (bus, error) {
 // those that NATS needs: who looks at dead letters need not hold the
 // organizations' secrets.
 func loadBusConfig(path string, getenv func(string) string) (Config, error) {
-	data, err := readCapped(path, maxConfigBytes)
+	c, faults, err := checkedConfig(path)
 	if err != nil {
-		return Config{}, &ConfigError{Faults: []Fault{{File: path, Text: "cannot be read: " + err.Error()}}}
+		return Config{}, err
 	}
-	faults := newFaults(path)
-	c := DefaultConfig()
-	decodeConfig(faults, data, &c)
-	c.check(faults)
 	c.Organizations, c.TLS.CAFiles = nil, nil
 	c.readFiles(faults, getenv)
 	return c, faults.err()
+}
+
+// checkedConfig reads a configuration, and none of the files that it names.
+// What is wrong with it is in faults; the error is a *ConfigError too.
+func checkedConfig(path string) (c Config, f *faults, err error) {
+	data, err := readCapped(path, maxConfigBytes)
+	if err != nil {
+		return Config{}, nil, &ConfigError{Faults: []Fault{{File: path, Text: "cannot be read: " + err.Error()}}}
+	}
+	f, c = newFaults(path), DefaultConfig()
+	decodeConfig(f, data, &c)
+	c.check(f)
+	return c, f, nil
 }
 
 // explained says what a missing JetStream looks like from here.

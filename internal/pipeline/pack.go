@@ -141,7 +141,9 @@ func (p *packer) packageManifests() {
 		}
 		b := Bundle{CSV: c.name, Version: c.version.Original(), Channels: member[c.name], DefaultChannel: defaultChannel}
 		b.Labels = bundleLabels(p.rel.Package, b)
-		b.Files = append(p.manifestsOf(c), File{Path: metadataDir + "/annotations.yaml", Data: annotationsYAML(b.Labels)})
+		notes := File{Path: metadataDir + "/annotations.yaml", Data: annotationsYAML(b.Labels)}
+		b.Files = append(p.manifestsOf(c), notes)
+		p.rel.Edited = append(p.rel.Edited, Edited{Path: notes.Path, Bundle: b.Version, After: notes.Data})
 		p.rel.Bundles = append(p.rel.Bundles, b)
 	}
 }

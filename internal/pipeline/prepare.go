@@ -56,6 +56,7 @@ func (s Prepare) Do(ctx context.Context, o Order) (Release, error) {
 	if o.Organization.PinDigests {
 		// What cannot be published whatever its digests are neither waits for
 		// them nor makes us ask registries that are not allowed.
+		rel.Edited = editedFiles(o.Manifests.Files, d.files)
 		if rel.Warnings, err = d.valid(o.Organization.AllowedRegistries); err != nil {
 			return rel, err
 		}
@@ -63,6 +64,7 @@ func (s Prepare) Do(ctx context.Context, o Order) (Release, error) {
 			return rel, err
 		}
 	}
+	rel.Edited = editedFiles(o.Manifests.Files, d.files)
 	if rel.Warnings, err = d.valid(o.Organization.AllowedRegistries); err != nil {
 		return rel, err
 	}

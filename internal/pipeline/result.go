@@ -36,6 +36,7 @@ type Result struct {
 	ArchiveBytes  int64
 	Decision      *Decision
 	Files         []string
+	Edited        []Edited
 	Replacements  []Replacement
 	Pinned        []Change
 	Publication   Publication

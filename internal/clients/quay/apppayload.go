@@ -2,6 +2,7 @@ package quay
 
 import (
 	"encoding/json"
+	"fmt"
 	"path"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -18,6 +19,34 @@ const mediaType = "helm"
 type payload struct {
 	blob   []byte // tar.gz
 	digest string // by which Quay knows it: sha256:…, of the archive before it is compressed
+}
+
+// Content is the content of a release.
+type Content struct {
+	Archive []byte // tar.gz
+	Digest  string // by which an app registry knows it: sha256:…, not of the tar.gz but of the tar
+}
+
+// ContentOf packs the files of an application, as AppRegistry.Push does before it
+// asks anybody. Its bytes depend on the repository's name and the files alone.
+//
+// Errors: Rejected with ReasonQuayRefused, ReasonInvalidVersion or
+// ReasonInvalidManifests.
+func ContentOf(app *pipeline.Application) (Content, error) {
+	p, err := checkedPayload(app)
+	return Content{Archive: p.blob, Digest: p.digest}, err
+}
+
+// checkedPayload is newPayload for an application whose names can be pushed.
+func checkedPayload(app *pipeline.Application) (payload, error) {
+	if err := checkRepository(app.Repository); err != nil {
+		return payload{}, err
+	}
+	if app.Version != "" && numbers(app.Version) == nil {
+		return payload{}, pipeline.Reject(pipeline.ReasonInvalidVersion,
+			fmt.Errorf("release %.100q is not int.int.int", app.Version))
+	}
+	return newPayload(app)
 }
 
 // newPayload packs the files of an application. The archive has one directory

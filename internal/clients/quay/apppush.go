@@ -32,14 +32,7 @@ func (a *AppRegistry) push(ctx context.Context, r pipeline.Release) (pipeline.Pu
 	if app == nil {
 		return pipeline.Publication{}, pipeline.Retry(pipeline.ReasonInternal, errors.New("release has no application"))
 	}
-	if err := checkRepository(app.Repository); err != nil {
-		return pipeline.Publication{}, err
-	}
-	if app.Version != "" && numbers(app.Version) == nil {
-		return pipeline.Publication{}, pipeline.Reject(pipeline.ReasonInvalidVersion,
-			fmt.Errorf("release %.100q is not int.int.int", app.Version))
-	}
-	content, err := newPayload(app)
+	content, err := checkedPayload(app)
 	if err != nil {
 		return pipeline.Publication{}, err
 	}
