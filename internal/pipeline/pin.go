@@ -113,7 +113,7 @@ func resolve(ctx context.Context, images ImageResolver, refs []string, rejectUnr
 			mu.Lock()
 			defer mu.Unlock()
 			if errors.Is(err, ErrNoImage) {
-				missing = append(missing, fmt.Sprintf("%.200s: %v", ref, err))
+				missing = append(missing, err.Error())
 				return nil
 			}
 			digests[ref] = digest

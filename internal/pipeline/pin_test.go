@@ -31,7 +31,7 @@ func (r *registries) ResolveImage(_ context.Context, ref string) (string, error)
 	if digest, ok := r.digests[ref]; ok {
 		return digest, nil
 	}
-	return "", fmt.Errorf("%w: not found", ErrNoImage)
+	return "", fmt.Errorf("%s: %w: not found", ref, ErrNoImage)
 }
 
 func digestFor(n int) string { return fmt.Sprintf("sha256:%064x", n) }

@@ -24,7 +24,8 @@ type ImageResolver interface {
 	// ResolveImage is the digest, sha256:…, of what a reference by tag names: of
 	// the index where there are images for several architectures. An image that
 	// is not there, or that its registry does not show, is an ErrNoImage. Any
-	// other error is Transient, with ReasonImageUnavailable.
+	// other error is Transient, with ReasonImageUnavailable. Errors name the
+	// reference.
 	ResolveImage(ctx context.Context, reference string) (digest string, err error)
 }
 
