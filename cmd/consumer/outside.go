@@ -160,7 +160,7 @@ func (o outside) target(c Config, org OrganizationConfig, locker quay.Locker) (t
 func (o outside) pipeline(c Config, targets map[string]target, objects pipeline.ObjectOpener, ledger pipeline.Ledger, reg prometheus.Registerer) *pipeline.Pipeline {
 	p := &pipeline.Pipeline{
 		Lookup:  pipeline.Lookup{Finder: o.koji, Labels: o.koji, Organizations: c.PipelineOrganizations()},
-		Fetch:   pipeline.Fetch{Opener: o.koji, Objects: objects, Limits: c.PipelineLimits()},
+		Fetch:   pipeline.Fetch{Opener: o.koji, Objects: objects, Limits: c.PipelineLimits(), Budget: pipeline.NewBudget(int64(c.Limits.InFlightBytes))},
 		Prepare: pipeline.Prepare{Images: o.images},
 		Push:    pipeline.Push{Pushers: make(map[string]pipeline.Pusher, len(targets))},
 		Delete:  pipeline.Delete{Deleters: make(map[string]pipeline.Deleter, len(targets))},

@@ -25,6 +25,20 @@ func ReadArchive(data []byte, limits Limits) ([]File, error) {
 	return files, nil
 }
 
+// declaredBytes is what the files of an archive say that they are together, and
+// no more than the limit on that. What is no archive has none.
+func declaredBytes(data []byte, limits Limits) int64 {
+	entries, err := readZip(data, limits.Files)
+	if err != nil {
+		return 0
+	}
+	n := uint64(0)
+	for _, e := range entries {
+		n = min(n+min(e.size, uint64(limits.UnpackedBytes)), uint64(limits.UnpackedBytes))
+	}
+	return int64(n)
+}
+
 func unpack(data []byte, limits Limits) ([]File, error) {
 	entries, err := readZip(data, limits.Files)
 	if err != nil {

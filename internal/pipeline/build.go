@@ -166,4 +166,9 @@ type Manifests struct {
 
 	operator operator
 	faults   []Fault
+	held     *share
 }
+
+// Done gives back the memory that the manifests were counted with. Nothing of
+// them is to be used any more. It may be called twice.
+func (m Manifests) Done() { m.held.release() }

@@ -50,11 +50,42 @@ type Fetch struct {
 	Opener  ArchiveOpener
 	Objects ObjectOpener
 	Limits  Limits
+	Budget  *Budget // shared by all that fetch; nil: memory has no bound
 }
 
 // Do returns the files of an approved build's archive. An archive that is not
-// what Koji says, or not a well-formed zip within the limits, is Rejected.
+// what Koji says, or not a well-formed zip within the limits, is Rejected. It
+// waits until the budget has room; the caller calls Done on what it gets.
+//
+// How much an archive takes is known only once it is there. One that turns out to
+// take more than is left gives back what it has, waits for all that it needs, and
+// is fetched again.
 func (s Fetch) Do(ctx context.Context, a Approved) (Manifests, error) {
+	need := a.Build.Archive.Size
+	if need < 0 {
+		need = s.Limits.ArchiveBytes
+	}
+	for {
+		held, err := s.Budget.take(ctx, need)
+		if err != nil {
+			return Manifests{}, err
+		}
+		m, err := s.fetch(ctx, a, held)
+		if err == nil {
+			m.held = held
+			return m, nil
+		}
+		held.release()
+		var full *noRoom
+		if !errors.As(err, &full) {
+			return m, err
+		}
+		need = full.need
+	}
+}
+
+// fetch is Do with a share of the budget, which it makes as large as it needs.
+func (s Fetch) fetch(ctx context.Context, a Approved, held *share) (Manifests, error) {
 	archive := a.Build.Archive
 	data, err := s.verified(ctx, a.Build)
 	if err != nil {
@@ -65,7 +96,13 @@ func (s Fetch) Do(ctx context.Context, a Approved) (Manifests, error) {
 		a.Build.Archive.Checksum = Checksum{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
 	}
 	m := Manifests{Build: a.Build, Decision: a.Decision, Bytes: int64(len(data))}
+	if err := held.grow(m.Bytes + usualFactor*declaredBytes(data, s.Limits)); err != nil {
+		return m, err
+	}
 	if m.Files, err = ReadArchive(data, s.Limits); err != nil {
+		return m, err
+	}
+	if err := held.grow(m.Bytes + inWork(m.Files)); err != nil {
 		return m, err
 	}
 	m.operator, m.faults, err = readOperator(ctx, m.Files)

@@ -47,6 +47,7 @@ func (p *Pipeline) Run(ctx context.Context, t Trigger) []Result {
 	if err != nil {
 		return append(results, r.end(err)...)
 	}
+	defer manifests.Done()
 	for _, org := range build.Organizations {
 		results = append(results, p.publish(ctx, r.forOrganization(org), manifests, org))
 	}

@@ -1,0 +1,163 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// openedArchive is a Koji that has one archive, and counts how often it is read.
+type openedArchive struct {
+	data []byte
+	read atomic.Int64
+}
+
+func (o *openedArchive) OpenArchive(context.Context, Archive) (io.ReadCloser, error) {
+	o.read.Add(1)
+	return io.NopCloser(bytes.NewReader(o.data)), nil
+}
+
+func approvedOf(data []byte) Approved {
+	return Approved{Build: Build{Archive: Archive{Name: "m.zip", Size: int64(len(data))}}}
+}
+
+// room is what is left of a budget.
+func room(b *Budget) int64 {
+	for n := b.size; ; n-- {
+		if b.room.TryAcquire(n) {
+			b.room.Release(n)
+			return n
+		}
+	}
+}
+
+// TestBudget: many archives at once, of which two do not fit together, are all
+// worked on, never more at a time than there is room for, and leave nothing taken.
+func TestBudget(t *testing.T) {
+	data := zipOf(t, "a.yaml", strings.Repeat("a: [1, 2, 3]\n", 2000)) // small as an archive, large as YAML
+	files, err := ReadArchive(data, DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	need := int64(len(data)) + inWork(files)
+	for name, c := range map[string]struct {
+		size   int64
+		atOnce int64
+	}{
+		"one fits":       {need + need/2, 1},
+		"three fit":      {3*need + need/2, 3},
+		"none fits":      {need / 2, 1},
+		"no room at all": {1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			koji := &openedArchive{data: data}
+			fetch := Fetch{Opener: koji, Limits: DefaultLimits(), Budget: NewBudget(c.size)}
+			var now, most atomic.Int64
+			var wg sync.WaitGroup
+			for range 16 {
+				wg.Go(func() {
+					m, err := fetch.Do(t.Context(), approvedOf(data))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					for n, seen := now.Add(1), most.Load(); n > seen && !most.CompareAndSwap(seen, n); seen = most.Load() {
+					}
+					runtime.Gosched() // the work, for others to meet
+					now.Add(-1)
+					m.Done()
+					m.Done()
+				})
+			}
+			wg.Wait()
+			if most.Load() > c.atOnce {
+				t.Errorf("%d at once in %d bytes, each takes %d", most.Load(), c.size, need)
+			}
+			if left := room(fetch.Budget); left != c.size {
+				t.Errorf("%d of %d bytes are left", left, c.size)
+			}
+			if n := koji.read.Load(); n > 16*3 {
+				t.Errorf("read %d times", n)
+			}
+		})
+	}
+}
+
+// What ends before there are manifests gives its share back too.
+func TestBudgetAfterFailure(t *testing.T) {
+	good := zipOf(t, "a.yaml", "a: 1\n")
+	for name, data := range map[string][]byte{
+		"no archive":     []byte("<html>"),
+		"a broken one":   good[:len(good)-1],
+		"beyond a limit": zipOf(t, "a.yaml", strings.Repeat("x", 5000)),
+		"a good one":     good,
+		"nothing at all": {},
+	} {
+		limits := DefaultLimits()
+		limits.UnpackedBytes = 4096
+		fetch := Fetch{Opener: &openedArchive{data: data}, Limits: limits, Budget: NewBudget(1 << 20)}
+		approved := approvedOf(data)
+		approved.Build.Archive.Size = -1
+		m, err := fetch.Do(t.Context(), approved)
+		if (err == nil) != (name == "a good one") {
+			t.Errorf("%s: %v", name, err)
+		}
+		m.Done()
+		if left := room(fetch.Budget); left != 1<<20 {
+			t.Errorf("%s: %d bytes are left", name, left)
+		}
+	}
+}
+
+// Who waits for room can be stopped.
+func TestBudgetWaits(t *testing.T) {
+	data := zipOf(t, "a.yaml", "a: 1\n")
+	fetch := Fetch{Opener: &openedArchive{data: data}, Limits: DefaultLimits(), Budget: NewBudget(10)}
+	first, err := fetch.Do(t.Context(), approvedOf(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := errors.New("stopped")
+	ctx, stop := context.WithCancelCause(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := fetch.Do(ctx, approvedOf(data))
+		ended <- err
+	}()
+	stop(stopped)
+	if err := <-ended; !errors.Is(err, context.Canceled) || ClassOf(err) != Transient {
+		t.Errorf("%v", err)
+	}
+	first.Done()
+	if left := room(fetch.Budget); left != 10 {
+		t.Errorf("%d bytes are left", left)
+	}
+	if m, err := (Fetch{Opener: &openedArchive{data: data}, Limits: DefaultLimits()}).Do(t.Context(), approvedOf(data)); err != nil {
+		t.Error(err)
+	} else {
+		m.Done() // without a budget too
+	}
+}
+
+func TestInWork(t *testing.T) {
+	for _, c := range []struct {
+		files []File
+		want  int64
+	}{
+		{nil, 0},
+		{[]File{{"a.yaml", []byte("a: 1")}}, 2*4 + 400},
+		{[]File{{"a.yaml", []byte("a: 1\n")}, {"b", []byte("xx")}}, 2*7 + 2*400},
+		{[]File{{"a.yaml", bytes.Repeat([]byte("["), maxYAMLMarks+9)}}, 2*(maxYAMLMarks+9) + 400*maxYAMLMarks},
+	} {
+		if got := inWork(c.files); got != c.want {
+			t.Errorf("%s: %d, want %d", fmt.Sprint(len(c.files)), got, c.want)
+		}
+	}
+}
