@@ -28,7 +28,7 @@ const (
 // Malformed where only our input belongs or when its type is one of ours, and
 // Ignored on any other subject.
 func Decode(subject string, header nats.Header, data []byte) (event.Event, error) {
-	m, err := open(header, data)
+	m, err := open(header, data, parseObject)
 	if err != nil {
 		return event.Event{}, unreadable(subject, pipeline.ReasonUnreadableEvent, err)
 	}
@@ -59,6 +59,7 @@ type message struct {
 	header      nats.Header
 	contentType string
 	data        []byte
+	parse       openObject
 }
 
 // envelope is a structured event: the whole object, and those of its members
@@ -70,8 +71,11 @@ type envelope struct {
 	record                                  *record // of data; nil where that is no object
 }
 
+// openObject returns data as a JSON object, checked as far as is needed.
+type openObject func(data []byte) (raw, error)
+
 // open finds out in which form a message holds a CloudEvent.
-func open(header nats.Header, data []byte) (message, error) {
+func open(header nats.Header, data []byte, parse openObject) (message, error) {
 	contentType, attributes, version := look(header)
 	structured := isStructured(contentType)
 	switch {
@@ -86,13 +90,17 @@ func open(header nats.Header, data []byte) (message, error) {
 	case attributes && len(data) > maxPayload:
 		return message{}, fmt.Errorf("payload of %d bytes is larger than %d", len(data), maxPayload)
 	case attributes:
-		return message{binary: true, header: header, contentType: contentType, data: data}, nil
+		return message{binary: true, header: header, contentType: contentType, data: data, parse: parse}, nil
 	}
-	object, err := parseObject(data)
+	object, err := parse(data)
 	if err != nil {
 		return message{}, fmt.Errorf("no cloudevent: %w", err)
 	}
-	m := message{envelope: readEnvelope(object)}
+	m := message{}
+	var whole bool
+	if m.envelope, whole = readEnvelope(object); !whole {
+		return message{}, fmt.Errorf("no cloudevent: %w", errNotJSON)
+	}
 	if !structured && m.envelope.specVersion == "" {
 		return message{}, errors.New("no cloudevent: neither ce- headers nor specversion in the payload")
 	}
@@ -143,9 +151,10 @@ func checkFormat(contentType string) error {
 	return fmt.Errorf("event format %q: only JSON is read", cut(media, 100))
 }
 
-func readEnvelope(object raw) envelope {
-	env := envelope{object: object}
-	eachMember(object, 0, func(name string, i int) (end int) {
+// readEnvelope also tells whether the object is whole.
+func readEnvelope(object raw) (env envelope, whole bool) {
+	env.object = object
+	end, closed := eachMember(object, 0, func(name string, i int) (end int) {
 		var field *raw
 		switch name {
 		case "specversion":
@@ -165,13 +174,13 @@ func readEnvelope(object raw) envelope {
 		}
 		return end
 	})
-	return env
+	return env, closed && end == len(object)
 }
 
 func (env *envelope) readData(i int) (end int) {
 	if i < len(env.object) && env.object[i] == '{' {
 		env.record = new(record)
-		end = env.record.scan(env.object, i, 0)
+		end, _ = env.record.scan(env.object, i, 0)
 		env.data = env.object[i:end]
 		return end
 	}
@@ -230,7 +239,9 @@ func (m message) record() *record {
 		return m.envelope.record
 	}
 	if object := m.object(); object != "" {
-		return recordOf(object)
+		if r, whole := wholeRecord(object); whole {
+			return r
+		}
 	}
 	return nil
 }
@@ -243,7 +254,7 @@ func (m message) object() raw {
 		}
 		return m.envelope.data
 	}
-	object, err := parseObject(m.data)
+	object, err := m.parse(m.data)
 	if err != nil {
 		return ""
 	}

@@ -98,7 +98,7 @@ func originalTime(header nats.Header, l DeadLetter) time.Time {
 // decoder panic.
 func readLetterEvent(l DeadLetter) (found LetterEvent) {
 	defer func() { _ = recover() }()
-	m, err := open(l.Header, l.Data)
+	m, err := open(l.Header, l.Data, parseObject)
 	if err != nil {
 		if body, err := parseObject(l.Data); err == nil { // no event, and yet perhaps what one should hold
 			found.readBuild(recordOf(body))

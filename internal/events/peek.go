@@ -36,7 +36,7 @@ type Peeked struct {
 func (r Reader) Peek(subject string, header nats.Header, data []byte) (Peeked, error) {
 	other := Peeked{Kind: KindOther, Claim: pipeline.Claim{State: pipeline.StateUnknown}}
 	var eventType string
-	m, err := open(header, data)
+	m, err := open(header, data, skimObject)
 	if err == nil {
 		eventType, err = m.eventType()
 	}

@@ -56,6 +56,8 @@ func (r raw) number() float64 {
 	return gjson.Parse(string(r)).Num
 }
 
+var errNotJSON = errors.New("payload is not JSON")
+
 // parseObject returns data as a JSON object.
 func parseObject(data []byte) (raw, error) {
 	data = bytes.Trim(data, jsonBlanks)
@@ -69,7 +71,7 @@ func parseObject(data []byte) (raw, error) {
 	case tooDeep(data):
 		return "", fmt.Errorf("payload is nested deeper than %d", maxDepth)
 	case !gjson.ValidBytes(data):
-		return "", errors.New("payload is not JSON")
+		return "", errNotJSON
 	case data[0] != '{':
 		return "", errors.New("payload is JSON, but not an object")
 	}
@@ -101,15 +103,25 @@ func tooDeep(data []byte) bool {
 	return false
 }
 
+// skimObject returns data as an object without a look inside. The error is
+// parseObject's.
+func skimObject(data []byte) (raw, error) {
+	data = bytes.Trim(data, jsonBlanks)
+	if len(data) == 0 || data[0] != '{' || len(data) > maxPayload {
+		return parseObject(data)
+	}
+	return raw(data), nil
+}
+
 // eachMember goes through the object that begins at s[i] and returns the index
-// behind it. For each member it calls visit with the name and the index of the
-// value, and goes on where visit says that the value ends: so nested objects
-// are gone through once, not found first and read later.
-func eachMember(s raw, i int, visit func(name string, i int) (end int)) int {
+// behind it, and whether it ends at all. For each member it calls visit with the
+// name and the index of the value, and goes on where visit says that the value
+// ends: so nested objects are gone through once, not found first and read later.
+func eachMember(s raw, i int, visit func(name string, i int) (end int)) (end int, closed bool) {
 	for i++; i < len(s); {
 		switch s[i] {
 		case '}':
-			return i + 1
+			return i + 1, true
 		case '"':
 		default: // blanks and commas
 			i++
@@ -122,7 +134,7 @@ func eachMember(s raw, i int, visit func(name string, i int) (end int)) int {
 		}
 		i = visit(name, i)
 	}
-	return len(s)
+	return len(s), false
 }
 
 // member is the last member of that name of an object, as for encoding/json;
@@ -143,15 +155,27 @@ func (r raw) member(name string) (found raw) {
 
 // stringEnd is the index behind the string that begins at s[i].
 func stringEnd(s raw, i int) int {
-	for i++; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
+	for i++; ; {
+		length := strings.IndexByte(string(s[i:]), '"')
+		if length < 0 {
+			return len(s)
 		}
+		end := i + length
+		if !isEscaped(s, i, end) {
+			return end + 1
+		}
+		i = end + 1
 	}
-	return len(s)
+}
+
+// isEscaped tells whether an odd number of backslashes stands before s[at], none
+// of them before s[from].
+func isEscaped(s raw, from, at int) bool {
+	n := at
+	for n > from && s[n-1] == '\\' {
+		n--
+	}
+	return (at-n)%2 == 1
 }
 
 // valueEnd is the index behind the value that begins at s[i].

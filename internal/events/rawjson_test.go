@@ -25,7 +25,7 @@ func FuzzMembers(f *testing.F) {
 			return
 		}
 		got := make(map[string]string)
-		end := eachMember(object, 0, func(name string, i int) int {
+		end, _ := eachMember(object, 0, func(name string, i int) int {
 			end := valueEnd(object, i)
 			got[name] = string(object[i:end])
 			return end

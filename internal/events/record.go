@@ -12,20 +12,28 @@ type record struct {
 // wraps, and the build in it.
 const deepest = 2
 
+// recordOf reads an object.
 func recordOf(object raw) *record {
-	r := new(record)
-	r.scan(object, 0, 0)
+	r, _ := wholeRecord(object)
 	return r
 }
 
-// scan reads the object that begins at s[i] and returns the index behind it.
-func (r *record) scan(s raw, i, depth int) int {
+// wholeRecord also tells whether the object is all there, and nothing behind it.
+func wholeRecord(object raw) (r *record, whole bool) {
+	r = new(record)
+	end, closed := r.scan(object, 0, 0)
+	return r, closed && end == len(object)
+}
+
+// scan reads the object that begins at s[i], as eachMember does.
+func (r *record) scan(s raw, i, depth int) (end int, closed bool) {
 	return eachMember(s, i, func(name string, i int) (end int) {
 		if child := r.child(name); child != nil && depth < deepest {
 			*child = nil
 			if i < len(s) && s[i] == '{' {
 				*child = new(record)
-				return (*child).scan(s, i, depth+1)
+				end, _ = (*child).scan(s, i, depth+1)
+				return end
 			}
 		}
 		end = valueEnd(s, i)
