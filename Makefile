@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 COUNT    ?= 6
 SOAK     ?= 10m
 
-.PHONY: all build test race lint fmt fmt-check bench fuzz soak
+.PHONY: all build test race lint fmt fmt-check bench bench-micro profile fuzz soak
 
 all: fmt-check lint test build
 
@@ -31,7 +31,19 @@ fmt-check:
 	@files=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$files" ]; then echo "not gofmt-ed:"; echo "$$files"; exit 1; fi
 
-bench:
+# The program against bare loops that make the same requests, in turn on this
+# machine. BENCH_JSON=FILE writes the figures; TestBench names what else there is.
+bench: build
+	BENCH=$(CURDIR)/bin/consumer BENCH_JSON=$(abspath $(BENCH_JSON)) \
+		$(GO) test -run '^TestBench$$' -timeout 30m -count 1 -v ./cmd/consumer
+
+# What takes the program's time and memory under the same load.
+profile: build
+	BENCH=$(CURDIR)/bin/consumer BENCH_PROFILE=$(CURDIR)/bin/profile \
+		$(GO) test -run '^TestBench$$' -timeout 30m -count 1 -v ./cmd/consumer
+
+# Go benchmarks of parts, in the form that benchstat reads.
+bench-micro:
 	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) ./...
 
 # Three replicas under kills, restarts and faults for SOAK, and what it takes to
