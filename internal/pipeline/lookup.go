@@ -55,16 +55,17 @@ func (s Lookup) Concerns(c Claim) ([]Organization, error) {
 		return nil, Ignore(ReasonNotComplete, fmt.Errorf("build is %s", c.State))
 	case c.Draft:
 		return nil, Ignore(ReasonDraft, fmt.Errorf("build is a draft"))
+	case c.NoManifests && c.Organization == "": // nearly every build of a bus
+		return nil, errNoManifests
 	}
 	orgs, err := s.organizations(c)
-	if err != nil {
-		return nil, err
+	if err == nil && c.NoManifests {
+		return nil, errNoManifests
 	}
-	if c.NoManifests {
-		return nil, Ignore(ReasonNotAnOperatorBuild, fmt.Errorf("build holds no operator manifests"))
-	}
-	return orgs, nil
+	return orgs, err
 }
+
+var errNoManifests = Ignore(ReasonNotAnOperatorBuild, errors.New("build holds no operator manifests"))
 
 func (s Lookup) organizations(c Claim) ([]Organization, error) {
 	var found []Organization
