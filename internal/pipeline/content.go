@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
+	"hash/maphash"
 	"path"
 	"slices"
 	"strings"
@@ -101,7 +103,7 @@ func readOperator(ctx context.Context, files []File) (operator, []Fault, error) 
 
 // readOperatorOf is readOperator where some files are parsed already, by path.
 func readOperatorOf(ctx context.Context, files []File, parsed map[string]document) (operator, []Fault, error) {
-	r := operatorReader{ctx: ctx, marksLeft: maxYAMLMarks, parsed: parsed}
+	r := operatorReader{ctx: ctx, marksLeft: maxYAMLMarks, parsed: parsed, copies: make(map[uint64]string)}
 	bundle := r.isBundle(files)
 	var op operator
 	for _, f := range files {
@@ -129,6 +131,7 @@ type operatorReader struct {
 	ctx       context.Context //nolint:containedctx // lives as long as the call it came with
 	marksLeft int
 	parsed    map[string]document // by path
+	copies    map[uint64]string   // path of what is parsed, by the sum of its bytes: versions share a fifth of their bytes
 	faults    []Fault
 }
 
@@ -147,6 +150,12 @@ func (r *operatorReader) parse(f File) (document, bool) {
 	if r.marksLeft -= yamlMarks(f.Data); r.marksLeft < 0 {
 		return fault("has too many lines and items, with the files before it")
 	}
+	sum := maphash.Bytes(seed, f.Data)
+	if doc, ok := r.parsed[r.copies[sum]]; ok && bytes.Equal(doc.file.Data, f.Data) {
+		doc.file.Path = f.Path
+		r.parsed[f.Path] = doc
+		return doc, true
+	}
 	doc, err := parseYAML(f)
 	if err != nil {
 		return fault(err.Error())
@@ -154,7 +163,7 @@ func (r *operatorReader) parse(f File) (document, bool) {
 	if doc.more {
 		return fault("holds more than one document; readers take only the first")
 	}
-	r.parsed[f.Path] = doc
+	r.parsed[f.Path], r.copies[sum] = doc, f.Path
 	return doc, true
 }
 
@@ -166,7 +175,7 @@ func (r *operatorReader) isBundle(files []File) bool {
 	if !has(manifestsDir) || !has(metadataDir) {
 		return false
 	}
-	beside := operatorReader{ctx: r.ctx, marksLeft: maxYAMLMarks, parsed: r.parsed} // its faults do not count yet
+	beside := operatorReader{ctx: r.ctx, marksLeft: maxYAMLMarks, parsed: r.parsed, copies: r.copies} // its faults do not count yet
 	return !slices.ContainsFunc(files, func(f File) bool {
 		if strings.Contains(f.Path, "/") || !rewritable(f.Path) {
 			return false

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -64,11 +65,10 @@ func (p pyYAML) load(n *yaml.Node) error {
 
 // linesWithTabs splits a file into lines as yaml.v3 counts them.
 func linesWithTabs(data []byte) []string {
-	text := string(data)
-	if !strings.Contains(text, "\t") || strings.ContainsAny(text, "\u0085\u2028\u2029") {
+	if bytes.IndexByte(data, '\t') < 0 || bytes.ContainsAny(data, "\u0085\u2028\u2029") {
 		return nil
 	}
-	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
+	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data)), "\n")
 	for i, line := range lines {
 		if strings.ContainsFunc(line, func(r rune) bool { return r > unicode.MaxASCII }) {
 			lines[i] = ""
