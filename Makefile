@@ -11,7 +11,7 @@ SOAK     ?= 10m
 all: fmt-check lint test build
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o bin/consumer ./cmd/consumer
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags "-s -w" -o bin/consumer ./cmd/consumer
 
 test:
 	$(GO) test ./...
