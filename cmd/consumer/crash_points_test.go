@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -87,19 +88,15 @@ func atRegistry(org string) point {
 func afterBlob(org, kind string, n int) point {
 	return func(f *fleet, act func()) {
 		var mu sync.Mutex
-		kinds := make(map[string]string) // by upload
 		f.world.RegistryServer.SetFault(lose(act, func(r *http.Request) bool {
+			isUpload := r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/blobs/uploads/")
+			if !isUpload || !strings.HasPrefix(r.URL.Path, "/v2/"+org+"/") || kindOfBlob(r) != kind {
+				return false
+			}
 			mu.Lock()
 			defer mu.Unlock()
-			switch {
-			case !strings.HasPrefix(r.URL.Path, "/v2/"+org+"/"):
-			case r.Method == http.MethodPatch:
-				kinds[r.URL.Path] = kindOfBlob(r)
-			case r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/") && kinds[r.URL.Path] == kind:
-				n--
-				return n == 0
-			}
-			return false
+			n--
+			return n == 0
 		}))
 	}
 }
@@ -113,28 +110,14 @@ func kindOfBlob(r *http.Request) string {
 	return "layer"
 }
 
-// afterManifest is after the n-th image manifest, put by its digest.
-func afterManifest(org string, n int) point {
-	return afterPut(org, n, func(reference string) bool { return strings.HasPrefix(reference, "sha256:") })
-}
-
-// afterTag is after a tag was set.
+// afterTag is after a tag was set, with the image manifest in the same request.
 func afterTag(org, tag string) point {
-	return afterPut(org, 1, func(reference string) bool { return reference == tag })
-}
-
-func afterPut(org string, n int, matches func(reference string) bool) point {
 	return func(f *fleet, act func()) {
-		var mu sync.Mutex
+		var done atomic.Bool
 		f.world.RegistryServer.SetFault(lose(act, func(r *http.Request) bool {
-			repository, reference, ok := strings.Cut(r.URL.Path, "/manifests/")
-			mu.Lock()
-			defer mu.Unlock()
-			if !ok || r.Method != http.MethodPut || !strings.HasPrefix(repository, "/v2/"+org+"/") || !matches(reference) {
-				return false
-			}
-			n--
-			return n == 0
+			repository, reference, _ := strings.Cut(r.URL.Path, "/manifests/")
+			return r.Method == http.MethodPut && strings.HasPrefix(repository, "/v2/"+org+"/") && reference == tag &&
+				done.CompareAndSwap(false, true)
 		}))
 	}
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -29,13 +28,14 @@ type pushed struct {
 type push struct {
 	*session
 	locks  *nameLocks
-	image  v1.Image
+	image  *image
 	digest v1.Hash
-	build  int64  // Koji's id; 0: none
-	own    string // the tag for an image that no other tag may name
-	force  bool   // send again what is there already, except blobs
+	build  int64    // Koji's id; 0: none
+	own    string   // the tag for an image that no other tag may name
+	alone  []string // tags that no other build's image is to have
+	force  bool     // send again what is there already
 
-	there    bool              // the image need not be sent, or not any more
+	there    bool              // the blobs need not be sent, or not any more
 	sent     bool              // something had to be done
 	holders  map[v1.Hash]int64 // builds of the images that tags were found to name
 	immobile error             // what the registry said when it would not move a tag
@@ -51,7 +51,7 @@ func (o *OCI) pushBundle(ctx context.Context, r pipeline.Release, i int) (pushed
 	if err != nil {
 		return pushed{}, err
 	}
-	image, err := Image(b)
+	image, err := newImage(b)
 	if err != nil {
 		return pushed{}, err
 	}
@@ -62,6 +62,7 @@ func (o *OCI) pushBundle(ctx context.Context, r pipeline.Release, i int) (pushed
 	p.build = buildID(b.Labels)
 	p.holders[p.digest] = p.build
 	p.own = ownTag(p.build, p.digest, hasSiblings(r.Bundles, i))
+	p.alone = append(tagsOfBuild(r.Build.NVR, b.Version), p.own)
 	p.force = r.Build.Trigger.Force
 	done, err := p.run(ctx, tags)
 	if err != nil {
@@ -93,11 +94,7 @@ func tagsOf(b pipeline.Bundle, later []pipeline.Bundle) ([]string, error) {
 	return tags, nil
 }
 
-func (o *OCI) newPush(ctx context.Context, repo name.Repository, image v1.Image) (*push, error) {
-	digest, err := image.Digest()
-	if err != nil {
-		return nil, err
-	}
+func (o *OCI) newPush(ctx context.Context, repo name.Repository, image *image) (*push, error) {
 	rt, err := o.login(ctx, repo)
 	if err != nil {
 		return nil, err
@@ -106,7 +103,9 @@ func (o *OCI) newPush(ctx context.Context, repo name.Repository, image v1.Image)
 	if err != nil {
 		return nil, err
 	}
-	return &push{session: s, locks: &o.locks, image: image, digest: digest, holders: make(map[v1.Hash]int64)}, nil
+	return &push{
+		session: s, locks: &o.locks, image: image, digest: digestOf(image.manifest), holders: make(map[v1.Hash]int64),
+	}, nil
 }
 
 // run puts the image under tags. Quay deletes one that no tag names after an
@@ -139,8 +138,12 @@ func (p *push) warn(format string, args ...any) {
 
 // publish sends what is missing of the image and gives it the tags that it may
 // have.
+//
+// What it costs is counted in requests_test.go. Blobs go before any lock is taken
+// or tag looked at for good: however long they take, between the last look at a
+// tag and its PUT lies no other request.
 func (p *push) publish(ctx context.Context, claims []*claim) error {
-	missing, err := p.look(ctx, claims)
+	missing, err := p.look(ctx, sorted(claims))
 	if err != nil || len(missing) == 0 {
 		return err
 	}
@@ -155,30 +158,18 @@ func (p *push) publish(ctx context.Context, claims []*claim) error {
 	return nil
 }
 
-// send uploads the layer and the config, then the image manifest by digest, so
-// that all that is left to do for a tag is one short request. An image that a
-// tag names already is complete; with force its manifest is sent all the same.
+// send uploads the layer and the config, so that all that is left to do for a tag
+// is one short request. An image that a tag names already is complete.
 func (p *push) send(ctx context.Context) error {
 	if p.there {
 		return nil
 	}
-	p.sent = true
-	blobs, err := p.image.Layers()
-	if err != nil {
-		return err
-	}
-	config, err := partial.ConfigLayer(p.image)
-	if err != nil {
-		return err
-	}
+	p.sent = p.sent || p.force
 	g, groupCtx := errgroup.WithContext(ctx)
-	for _, blob := range append(blobs, config) {
-		g.Go(func() error { return p.pusher.Upload(groupCtx, p.repo, blob) })
+	for _, blob := range p.image.blobs() {
+		g.Go(func() error { return p.upload(groupCtx, blob) })
 	}
 	if err := g.Wait(); err != nil {
-		return err
-	}
-	if err := p.pusher.Put(ctx, p.repo.Digest(p.digest.String()), p.image); err != nil {
 		return err
 	}
 	p.there = true

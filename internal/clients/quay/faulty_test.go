@@ -19,11 +19,8 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-// The steps that a PUT of an image manifest may be.
-const (
-	stepPutDigest = stepPutManifest + " by digest"
-	stepPutTag    = stepPutManifest + " by tag"
-)
+// stepStartOfTwo is the POST of a blob to a registry that takes it with the PUT.
+const stepStartOfTwo = stepStart + " of two"
 
 // hit says which requests meet a fault, and what did.
 type hit struct {
@@ -39,13 +36,7 @@ func always(step string) *hit        { return &hit{step: step, nth: -1} }
 func once(step string, nth int) *hit { return &hit{step: step, nth: nth} }
 
 func (h *hit) meets(step string, r *http.Request) bool {
-	if step == stepPutManifest {
-		step = stepPutTag
-		if strings.Contains(r.URL.Path, "sha256:") {
-			step = stepPutDigest
-		}
-	}
-	if step != h.step {
+	if step != strings.TrimSuffix(h.step, " of two") {
 		return false
 	}
 	h.mu.Lock()
@@ -95,7 +86,7 @@ func (w *statusWriter) WriteHeader(status int) {
 func (k *takenWrites) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := &statusWriter{ResponseWriter: w}
 	k.next.ServeHTTP(answer, r)
-	if r.Method != http.MethodPut || answer.status != http.StatusCreated {
+	if answer.status != http.StatusCreated {
 		return
 	}
 	k.mu.Lock()
@@ -112,6 +103,34 @@ func (k *takenWrites) times(name string) int {
 	return k.count[name]
 }
 
+// whole makes a registry refuse an image manifest without its blobs, as Quay and
+// distribution do.
+func whole(f *fakeRegistry) {
+	next := f.next
+	f.next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if stepOf(r) != stepPutManifest {
+			next.ServeHTTP(w, r)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		manifest, err := v1.ParseManifest(bytes.NewReader(body))
+		if err != nil {
+			writeErrors(w, http.StatusBadRequest, "MANIFEST_INVALID", err.Error())
+			return
+		}
+		for _, blob := range append(manifest.Layers, manifest.Config) {
+			found := httptest.NewRecorder()
+			next.ServeHTTP(found, httptest.NewRequest(http.MethodHead, "/v2/any/blobs/"+blob.Digest.String(), nil))
+			if found.Code != http.StatusOK {
+				writeErrors(w, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", "manifest blob unknown to registry")
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // faulty is a registry with bearer tokens whose requests may meet a fault.
 type faulty struct {
 	*fakeRegistry
@@ -121,10 +140,15 @@ type faulty struct {
 	older []byte // image manifest of build 6
 }
 
-func newFaulty(t *testing.T) *faulty {
+// newFaulty makes one whose pushes have a step.
+func newFaulty(t *testing.T, step string) *faulty {
 	r := newRegistry(t)
 	taken := &takenWrites{next: r.next}
 	r.next = taken
+	whole(r)
+	if step == stepStartOfTwo || step == stepCommit {
+		inTwo(r)
+	}
 	f := &faulty{fakeRegistry: r, tokens: withTokens(r), taken: taken, oci: newOCI(t, r, nil)}
 
 	img := mustImage(t, etcd("6"))
@@ -139,10 +163,13 @@ func newFaulty(t *testing.T) *faulty {
 	return f
 }
 
-// bundle is build 7 with a repository and a layer of its own. There, tag a names
-// the image of build 6.
+// nvr7 names build 7.
+var nvr7 = pipeline.NVR{Name: "etcd-operator-container", Version: "1.0", Release: "7"}
+
+// bundle is build 7 with a repository and a layer of its own, and each kind of tag.
+// There, tag a names the image of build 6.
 func (f *faulty) bundle(t *testing.T, name string) pipeline.Bundle {
-	b := etcd("7", "a", "b")
+	b := etcd("7", "a", "b", nvr7.String())
 	b.Repository = "myorg/" + name
 	b.Files[0].Data = []byte(name)
 	f.ask(t, http.MethodPut, b.Repository+"/manifests/a", f.older)
@@ -187,7 +214,13 @@ func (f *faulty) push(t *testing.T, b pipeline.Bundle, x fault, h *hit) (pipelin
 	})
 	defer f.setFault(f.guard)
 	f.oci.logins.forget(f.oci.registry.Repo(b.Repository))
-	return f.oci.Push(ctx, releaseOf(b))
+	return f.oci.Push(ctx, releaseOf7(b))
+}
+
+func releaseOf7(b pipeline.Bundle) pipeline.Release {
+	r := releaseOf(b)
+	r.Build.NVR = nvr7
+	return r
 }
 
 func (f *faulty) answer(w http.ResponseWriter, x fault, h *hit) {

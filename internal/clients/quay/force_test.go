@@ -1,6 +1,7 @@
 package quay
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -33,11 +34,7 @@ func TestForceSendsAgain(t *testing.T) {
 		if diff := cmp.Diff(first, again); diff != "" || again.Repeated {
 			t.Errorf("publication (-first +again):\n%s", diff)
 		}
-		// The blobs are looked for in parallel with nothing else.
-		want := []string{
-			stepHeadTag, stepHeadTag, stepHeadBlob, stepHeadBlob, stepPutManifest,
-			stepHeadTag, stepPutManifest, stepHeadTag, stepHeadTag, stepPutManifest, stepHeadTag,
-		}
+		want := []string{stepHeadTag, stepHeadTag, stepStart, stepStart, stepHeadTag, stepPutManifest, stepHeadTag, stepPutManifest}
 		if diff := cmp.Diff(want, f.taken()); diff != "" {
 			t.Errorf("requests (-want +got):\n%s", diff)
 		}
@@ -80,7 +77,7 @@ func TestForceLeavesTagThatNewerBuildTakesMeanwhile(t *testing.T) {
 	o := newOCI(t, f, nil)
 	newer, b := etcd("8", "latest"), etcd("7", "latest", "own")
 	mustPush(t, o, b)
-	meanwhile(t, f, newer, stepPutManifest, digest(t, b), false)
+	meanwhile(t, f, newer, stepStart, "", false)
 	if p := forcePush(t, o, b); !cmp.Equal(p.Bundles[0].Tags, []string{"own"}) || p.Repeated {
 		t.Errorf("publication is %+v", p)
 	}
@@ -111,12 +108,26 @@ func TestForceLeavesImmutableTags(t *testing.T) {
 // What somebody else took out of the repository comes back.
 func TestForceMendsAnImage(t *testing.T) {
 	t.Parallel()
-	f := newFaulty(t)
+	f := newFaulty(t, stepStart)
 	b := f.bundle(t, "mended")
 	mustPush(t, f.oci, b)
 	f.ask(t, "DELETE", b.Repository+"/manifests/"+digest(t, b), nil)
 	forcePush(t, f.oci, b)
 	if got := digestOf(f.ask(t, "GET", b.Repository+"/manifests/"+digest(t, b), nil)).String(); got != digest(t, b) {
 		t.Errorf("image is %s", got)
+	}
+}
+
+func TestForceThatFailsTellsWhatIsThere(t *testing.T) {
+	t.Parallel()
+	f := newRegistry(t)
+	o := newOCI(t, f, nil)
+	b := etcd("7", "a", "b")
+	mustPush(t, o, b)
+	f.failing(stepStart, http.StatusBadGateway, "")
+	p, err := o.Push(t.Context(), forced(releaseOf(b)))
+	wantError(t, err, pipeline.Transient, pipeline.ReasonQuayUnavailable)
+	if len(p.Bundles) != 1 || !cmp.Equal(p.Bundles[0].Tags, b.Tags) {
+		t.Errorf("publication is %+v", p)
 	}
 }

@@ -40,6 +40,14 @@ const createdBy = "omps-consumer"
 // Files that cannot be in an image, and a label that lets Quay delete it, are
 // Rejected with ReasonInvalidManifests.
 func Image(b pipeline.Bundle) (v1.Image, error) {
+	i, err := newImage(b)
+	if err != nil {
+		return nil, err
+	}
+	return partial.CompressedToImage(i)
+}
+
+func newImage(b pipeline.Bundle) (*image, error) {
 	for label := range b.Labels {
 		if strings.EqualFold(label, labelExpires) {
 			return nil, pipeline.Reject(pipeline.ReasonInvalidManifests,
@@ -65,7 +73,7 @@ func Image(b pipeline.Bundle) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return partial.CompressedToImage(&image{config: config, manifest: manifest, layer: content})
+	return &image{config: config, manifest: manifest, layer: content}, nil
 }
 
 // configOf is the image config. Quay asks for os, architecture and rootfs, and
@@ -91,6 +99,9 @@ type image struct {
 func (i *image) MediaType() (types.MediaType, error) { return manifestType, nil }
 func (i *image) RawConfigFile() ([]byte, error)      { return i.config, nil }
 func (i *image) RawManifest() ([]byte, error)        { return i.manifest, nil }
+
+// blobs are what the image manifest names, to be there before it.
+func (i *image) blobs() [][]byte { return [][]byte{i.layer.compressed, i.config} }
 
 func (i *image) LayerByDigest(h v1.Hash) (partial.CompressedLayer, error) {
 	if h != i.layer.digest {

@@ -107,19 +107,22 @@ func NewOCI(o OCIOptions) (*OCI, error) {
 // so is, with a warning, one that names the image of a later build or that the
 // registry will not move. Of bundles that want the same tag, the last has it.
 // An image that no tag would name gets one of our own, build-<build id> or,
-// without a build, sha256-<12 digits of the digest>. Every tag that is set is
-// read back.
+// without a build, sha256-<12 digits of the digest>. That a tag was set counts by
+// the digest in the registry's answer, and where there is none, by reading it back.
 //
-// Where the trigger of r.Build says Force, the image manifest and each tag that
-// names the image already are sent again; blobs that the registry has are not.
+// Where the trigger of r.Build says Force, all of the image is sent again, and each
+// tag that names it already.
 //
-// A tag is looked at, set and read back while it is locked: against the other
-// pushes of this OCI, and by a lease of OCIOptions.Locker against those of all
-// replicas, so that no older build takes a tag from a newer one. Nothing is
-// sent for a tag whose lease is lost, and what is under way is given up. What
-// remains is a registry that acts on a request long after the wait for its
-// answer was given up. Without a Locker, an older build of another replica may
-// take a tag in the milliseconds between look and set.
+// A tag is looked at and set while it is locked: against the other pushes of this
+// OCI, and by a lease of OCIOptions.Locker against those of all replicas, so that
+// no older build takes a tag from a newer one. Nothing is sent for a tag whose
+// lease is lost, and what is under way is given up. What remains is a registry
+// that acts on a request long after the wait for its answer was given up. Without
+// a Locker, an older build of another replica may take a tag in the milliseconds
+// between look and set. A tag made of the build's NVR, which is no other's, is not
+// looked at again after it named nothing before the uploads. Locks are taken one at
+// a time, and only of tags that may have to be set: a lease costs two writes, while
+// what is there already takes looks alone.
 //
 // The Publication is Repeated when nothing had to be sent. Its Visibility is
 // empty when the organization is not public: nobody has asked. With an error

@@ -35,17 +35,18 @@ func TestEveryStatus(t *testing.T) {
 	t.Parallel()
 	exceptions := map[string]map[int]verdict{
 		stepPing:        {200: success, 401: success}, // no login, and one that it does not explain
-		stepHeadTag:     {},                           // 200 without a digest proves nothing, 404 is not what was pushed
-		stepHeadBlob:    {200: success, 404: success},
-		stepStart:       {}, // 202 without a Location
-		stepPatch:       {},
-		stepCommit:      {201: success}, // believed here; the fake does not look at its blobs
-		stepPutManifest: {},             // 201 is not believed: the read-back tells
+		stepHeadTag:     {404: success},               // 200 without a digest proves nothing
+		stepStart:       {201: success},               // believed here, the fake does not look at its blobs; 202 has no Location
+		stepCommit:      {201: success},
+		stepPutManifest: {}, // 201 without a digest is not believed: the read-back tells
 	}
 	for step, exception := range exceptions {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			f := newRegistry(t)
+			if step == stepCommit {
+				inTwo(f)
+			}
 			o := newOCI(t, f, nil)
 			for status := 200; status < 600; status++ {
 				if http.StatusText(status) == "" && status%100 != 99 {
@@ -77,8 +78,8 @@ func TestOnlyRefusedWritesAreFinal(t *testing.T) {
 	t.Parallel()
 	const page = "<html><body>Down for maintenance</body></html>"
 	for step, write := range map[string]bool{
-		stepPing: false, stepToken: false, stepHeadTag: false, stepHeadBlob: false,
-		stepStart: true, stepPatch: true, stepCommit: true, stepPutManifest: true,
+		stepPing: false, stepToken: false, stepHeadTag: false,
+		stepStart: true, stepCommit: true, stepPutManifest: true,
 	} {
 		for _, status := range []int{405, 409, 413, 415} {
 			for body, coded := range map[string]bool{
@@ -88,6 +89,9 @@ func TestOnlyRefusedWritesAreFinal(t *testing.T) {
 				t.Run(fmt.Sprint(step, status, body), func(t *testing.T) {
 					t.Parallel()
 					f := newRegistry(t)
+					if step == stepCommit {
+						inTwo(f)
+					}
 					k := withTokens(f)
 					f.setFault(func(s string, w http.ResponseWriter, r *http.Request) bool {
 						if s != step {
@@ -139,7 +143,7 @@ func TestRefusalIsBounded(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("large and\n\x1b[31m", 100_000)
 	for _, body := range []string{long, errorsBody("DENIED", long), errorsBody(long, "")} {
-		for step, status := range map[string]int{stepPing: 403, stepHeadTag: 401, stepStart: 401, stepPatch: 500, stepPutManifest: 403} {
+		for step, status := range map[string]int{stepPing: 403, stepHeadTag: 401, stepStart: 500, stepPutManifest: 401} {
 			f := newRegistry(t)
 			f.failing(step, status, body)
 			_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
@@ -157,7 +161,7 @@ func TestRetryAfterIsKept(t *testing.T) {
 	} {
 		f := newRegistry(t)
 		f.setFault(func(step string, w http.ResponseWriter, _ *http.Request) bool {
-			if step != stepPatch {
+			if step != stepStart {
 				return false
 			}
 			w.Header().Set("Retry-After", header)
@@ -176,18 +180,17 @@ func TestRetryAfterIsKept(t *testing.T) {
 func TestDigestHeaderIsCompared(t *testing.T) {
 	t.Parallel()
 	const other = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
-	for _, step := range []string{stepHeadBlob, stepCommit, stepPutManifest} {
+	for _, step := range []string{stepStart, stepCommit, stepPutManifest} {
 		f := newRegistry(t)
+		if step == stepCommit {
+			inTwo(f)
+		}
 		f.setFault(func(s string, w http.ResponseWriter, r *http.Request) bool {
 			if s != step {
 				return false
 			}
-			status := http.StatusCreated
-			if s == stepHeadBlob {
-				status = http.StatusOK
-			}
 			w.Header().Set("Docker-Content-Digest", other)
-			w.WriteHeader(status)
+			w.WriteHeader(http.StatusCreated)
 			return true
 		})
 		_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
@@ -195,17 +198,6 @@ func TestDigestHeaderIsCompared(t *testing.T) {
 		if !strings.Contains(err.Error(), "registry has "+other+", not sha256:") {
 			t.Errorf("%s: error is %v", step, err)
 		}
-	}
-}
-
-// A front end that says 200 to "is the blob there?" does not make it so.
-func TestBlobIsSentUnlessProvenThere(t *testing.T) {
-	t.Parallel()
-	f := newRegistry(t)
-	f.failing(stepHeadBlob, http.StatusOK, "Healthcheck requested")
-	mustPush(t, newOCI(t, f, nil), etcd("7", "a"))
-	if n := count(f.taken(), stepCommit); n != 2 {
-		t.Errorf("%d blobs were sent", n)
 	}
 }
 
@@ -221,11 +213,14 @@ func TestNoSecretInErrors(t *testing.T) {
 			`{"token":"","text":"` + all + `"}`, `{"refresh_token":"` + all + `"}`, `{"token":` + all,
 		}
 	}
-	steps := []string{stepPing, stepToken, stepHeadTag, stepHeadBlob, stepStart, stepPatch, stepCommit, stepPutManifest}
+	steps := []string{stepPing, stepToken, stepHeadTag, stepStart, stepCommit, stepPutManifest}
 	for _, step := range steps {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			f := newRegistry(t)
+			if step == stepCommit {
+				inTwo(f)
+			}
 			k := withTokens(f)
 			o := newOCI(t, f, nil)
 			for _, status := range []int{200, 302, 400, 401, 403, 404, 500} {
@@ -283,7 +278,7 @@ func TestNoSignatureOfStorageInErrors(t *testing.T) {
 			"no answer of https://u:SECRET@s3/x?X-Amz-Signature=SECRET",
 		} {
 			f := newRegistry(t)
-			f.failing(stepPatch, status, body)
+			f.failing(stepStart, status, body)
 			_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
 			if err == nil || strings.Contains(err.Error(), "SECRET") {
 				t.Errorf("%d %s: error is %v", status, body, err)
@@ -309,7 +304,7 @@ func TestBrokenUploadIsNotRepeated(t *testing.T) {
 	f := newRegistry(t)
 	k := withTokens(f)
 	f.setFault(func(s string, w http.ResponseWriter, r *http.Request) bool {
-		if s == stepPatch {
+		if s == stepStart {
 			panic(http.ErrAbortHandler)
 		}
 		return k.guard(s, w, r)
@@ -317,7 +312,7 @@ func TestBrokenUploadIsNotRepeated(t *testing.T) {
 	_, err := newOCI(t, f, nil).Push(t.Context(), releaseOf(etcd("7", "a")))
 	wantError(t, err, pipeline.Transient, pipeline.ReasonQuayUnavailable)
 	wantNoSecret(t, err.Error())
-	if n := count(f.taken(), stepPatch); n > 2 {
+	if n := count(f.taken(), stepStart); n > 2 {
 		t.Errorf("two blobs were sent %d times", n)
 	}
 }

@@ -103,16 +103,44 @@ func (f *fakeRegistry) host() string {
 	return host
 }
 
+// inTwo makes a registry take blobs in two requests alone.
+func inTwo(f *fakeRegistry) {
+	next := f.next
+	f.next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if stepOf(r) == stepStart {
+			_, _ = io.Copy(io.Discard, r.Body)
+			r.URL.RawQuery = ""
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// mute makes a registry not say what a tag names that was set.
+func mute(f *fakeRegistry) {
+	next := f.next
+	f.next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if stepOf(r) == stepPutManifest {
+			w = muteWriter{w}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type muteWriter struct{ http.ResponseWriter }
+
+func (w muteWriter) WriteHeader(status int) {
+	w.Header().Del(digestHeader)
+	w.ResponseWriter.WriteHeader(status)
+}
+
 // The steps of a push.
 const (
 	stepPing        = "GET /v2/"
 	stepToken       = "GET token"
 	stepHeadTag     = "HEAD manifest"
 	stepGetManifest = "GET manifest"
-	stepHeadBlob    = "HEAD blob"
 	stepGetBlob     = "GET blob"
 	stepStart       = "POST upload"
-	stepPatch       = "PATCH upload"
 	stepCommit      = "PUT upload"
 	stepPutManifest = "PUT manifest"
 )

@@ -15,13 +15,14 @@ import (
 // session is what is done in one repository with one login.
 type session struct {
 	repo   name.Repository
-	pusher *remote.Pusher
+	login  http.RoundTripper
+	pusher *remote.Pusher // deletes
 	puller *remote.Puller
 }
 
 // newSession makes the library's pusher and puller anew over a transport that may
-// be kept, which they take as it is, without a login or retries of their own: a
-// pusher takes a blob that it once pushed as there for ever, and never forgets one.
+// be kept, which they take as it is, without a login or retries of their own: what
+// they remember must not outlive a push.
 func newSession(repo name.Repository, rt http.RoundTripper) (*session, error) {
 	options := []remote.Option{
 		remote.WithTransport(rt),
@@ -35,7 +36,7 @@ func newSession(repo name.Repository, rt http.RoundTripper) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{repo: repo, pusher: pusher, puller: puller}, nil
+	return &session{repo: repo, login: rt, pusher: pusher, puller: puller}, nil
 }
 
 // heads is the digest that each reference names, zero where there is none.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -37,19 +39,52 @@ func hasSiblings(bundles []pipeline.Bundle, i int) bool {
 	return false
 }
 
+// tagsOfBuild are the tags that the templates {nvr} and {nvr}-{version} make of a
+// build: of no other, as an NVR names one build, and where a character of it cannot
+// be in a tag, there are none.
+func tagsOfBuild(nvr pipeline.NVR, version string) []string {
+	var tags []string
+	if nvr.IsZero() {
+		return nil
+	}
+	for _, template := range []string{"{nvr}", "{nvr}-{version}"} {
+		tag, err := pipeline.ExpandTag(template, "", version, nvr)
+		if err == nil && strings.HasPrefix(tag, nvr.String()) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
 // claim is a tag that is to name the image.
 type claim struct {
-	tag  name.Tag
-	now  v1.Hash // what it was last seen to name, zero for nothing
-	left bool    // to the image that it names
+	tag   name.Tag
+	alone bool    // no other build is to have it
+	now   v1.Hash // what it was last seen to name, zero for nothing
+	free  bool    // it is ours alone, and was seen to name nothing
+	left  bool    // to the image that it names
 }
 
 func (p *push) claims(tags ...string) []*claim {
 	claims := make([]*claim, len(tags))
 	for i, tag := range tags {
-		claims[i] = &claim{tag: p.repo.Tag(tag)}
+		claims[i] = &claim{tag: p.repo.Tag(tag), alone: slices.Contains(p.alone, tag)}
 	}
 	return claims
+}
+
+// sorted has the tags first that are ours alone: the first of them tells best
+// whether an earlier try came to the tags at all.
+func sorted(claims []*claim) []*claim {
+	return slices.SortedStableFunc(slices.Values(claims), func(a, b *claim) int {
+		switch {
+		case a.alone == b.alone:
+			return 0
+		case a.alone:
+			return -1
+		}
+		return 1
+	})
 }
 
 // held lists those of the claimed tags that name the image.
@@ -63,40 +98,26 @@ func (p *push) held(claims []*claim) []string {
 	return tags
 }
 
-// look finds out what the tags name, and returns those that are to be set.
+// look returns the tags that may have to be set. It asks for no more than it takes
+// to know whether the image must be sent: where all is there, of each tag, and of
+// an image that is new, of the first. The others wait for their lock. With force it
+// asks of all, to tell what is there should the rest fail.
 func (p *push) look(ctx context.Context, claims []*claim) (missing []*claim, err error) {
-	if err := p.see(ctx, claims); err != nil {
-		return nil, err
-	}
-	for _, c := range claims {
-		if c.now == p.digest && !p.force {
-			p.there = true
-			continue
-		}
-		if err := p.yield(ctx, c); err != nil {
+	for i, c := range claims {
+		settled, err := p.settled(ctx, c)
+		if err != nil {
 			return nil, err
 		}
-		if !c.left {
-			missing = append(missing, c)
+		p.there = p.there || c.now == p.digest && !p.force
+		if settled && (c.left || !p.force) {
+			continue
+		}
+		missing = append(missing, c)
+		if !p.there && !p.force {
+			return append(missing, claims[i+1:]...), nil
 		}
 	}
 	return missing, nil
-}
-
-// see asks what each tag names now.
-func (p *push) see(ctx context.Context, claims []*claim) error {
-	refs := make([]name.Reference, len(claims))
-	for i, c := range claims {
-		refs[i] = c.tag
-	}
-	there, err := p.heads(ctx, refs)
-	if err != nil {
-		return err
-	}
-	for i, c := range claims {
-		c.now = there[i]
-	}
-	return nil
 }
 
 // yield leaves a tag that names the image of a later build: an old build that
@@ -121,14 +142,17 @@ func (p *push) take(ctx context.Context, c *claim) error {
 }
 
 // set makes a tag name the image, unless it turns out that it must be left or
-// that it does already. Since the first look, uploads may have taken as long
-// as a push may last.
+// that it does already. Since the first look, if any, uploads may have taken as
+// long as a push may last: so it is looked at now, unless no other build is to have
+// it and it named nothing.
 func (p *push) set(ctx context.Context, c *claim) error {
-	settled, err := p.settled(ctx, c)
-	if err != nil || c.left || settled && !p.force {
-		return err
+	if !c.free {
+		settled, err := p.settled(ctx, c)
+		if err != nil || c.left || settled && !p.force {
+			return err
+		}
 	}
-	err = p.pusher.Put(ctx, c.tag, p.image)
+	said, err := p.put(ctx, c.tag, p.image.manifest)
 	var r *refusal
 	if errors.As(err, &r) && r.Code == http.StatusConflict && len(r.codes) > 0 {
 		return p.giveUp(ctx, c, r)
@@ -137,6 +161,9 @@ func (p *push) set(ctx context.Context, c *claim) error {
 		return err
 	}
 	c.now, p.sent = p.digest, true
+	if said && ctx.Err() == nil {
+		return nil
+	}
 	return p.confirm(ctx, c)
 }
 
@@ -152,8 +179,9 @@ func (p *push) giveUp(ctx context.Context, c *claim, r *refusal) error {
 	return nil
 }
 
-// confirm trusts no status: what counts is what the registry then says. A newer
-// build, of somebody who does not ask for leases, may have taken the tag.
+// confirm reads a tag back after an answer that did not say what it names now, as
+// that of something in front of the registry would not: no status is trusted.
+// Somebody who does not ask for leases may have set the tag since.
 func (p *push) confirm(ctx context.Context, c *claim) error {
 	if settled, err := p.settled(ctx, c); settled || err != nil {
 		return err
@@ -162,13 +190,15 @@ func (p *push) confirm(ctx context.Context, c *claim) error {
 		fmt.Errorf("%s names %s after the push, not %s", c.tag, orNothing(c.now), p.digest))
 }
 
-// settled tells whether a tag names the image, or one that it is left to.
+// settled looks at a tag and tells whether it names the image, or one that it is
+// left to.
 func (p *push) settled(ctx context.Context, c *claim) (bool, error) {
 	now, err := p.head(ctx, c.tag)
 	if err != nil {
 		return false, err
 	}
-	if c.now = now; now == p.digest {
+	c.now, c.free = now, c.alone && now == (v1.Hash{})
+	if now == p.digest {
 		return true, nil
 	}
 	err = p.yield(ctx, c)

@@ -104,19 +104,26 @@ func meanwhile(t *testing.T, f *fakeRegistry, b pipeline.Bundle, step, suffix st
 	})
 }
 
+// Somebody who asks for no leases publishes a newer build. That is seen before the
+// tag is set, and after, where the registry has not said what it names.
 func TestNewerBuildTakesTagMeanwhile(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		step, suffix string
 		after        bool
+		registry     func(*fakeRegistry)
 	}{
-		"during the uploads":    {stepCommit, "", false},
-		"between set and check": {stepPutManifest, "/latest", true},
+		"during the uploads":        {stepStart, "", false, nil},
+		"during uploads in two":     {stepCommit, "", false, inTwo},
+		"between set and read-back": {stepPutManifest, "/latest", true, mute},
 	} {
 		for _, there := range []string{"nothing", "older"} {
 			t.Run(name+" "+there, func(t *testing.T) {
 				t.Parallel()
 				f := newRegistry(t)
+				if test.registry != nil {
+					test.registry(f)
+				}
 				o := newOCI(t, f, nil)
 				if there == "older" {
 					mustPush(t, o, etcd("6", "latest"))
@@ -141,6 +148,7 @@ func TestNewerBuildTakesTagMeanwhile(t *testing.T) {
 func TestNewerBuildTakesLastTagMeanwhile(t *testing.T) {
 	t.Parallel()
 	f := newRegistry(t)
+	mute(f)
 	meanwhile(t, f, etcd("8", "latest"), stepPutManifest, "/latest", true)
 	b := etcd("7", "latest")
 	p := mustPush(t, newOCI(t, f, nil), b)
@@ -149,6 +157,22 @@ func TestNewerBuildTakesLastTagMeanwhile(t *testing.T) {
 	}
 	if got := named(t, f, "build-7"); got != digest(t, b) {
 		t.Errorf("build-7 names %s", got)
+	}
+}
+
+// What the registry said of a tag holds for when it said so: that a newer build
+// took the tag since is as if it had come later.
+func TestNewerBuildTakesTagThatWasSet(t *testing.T) {
+	t.Parallel()
+	f := newRegistry(t)
+	newer := etcd("8", "latest")
+	meanwhile(t, f, newer, stepPutManifest, "/latest", true)
+	p := mustPush(t, newOCI(t, f, nil), etcd("7", "latest", "own"))
+	if got := named(t, f, "latest"); got != digest(t, newer) {
+		t.Errorf("latest names %s, not the newer build's image", got)
+	}
+	if !cmp.Equal(p.Bundles[0].Tags, []string{"latest", "own"}) || len(p.Warnings) != 0 || p.Repeated {
+		t.Errorf("publication is %+v", p)
 	}
 }
 

@@ -20,10 +20,10 @@ const maxAnswer = 4 << 20
 // digestHeader names what the registry has, in answers to HEAD, GET and PUT.
 const digestHeader = "Docker-Content-Digest"
 
-// wire lies between go-containerregistry and the network. It sends nothing
-// where it must not go, and judges each answer by the distribution
-// specification where the library is content with less: a front end of quay.io
-// has been seen to answer an upload with "200 Healthcheck requested".
+// wire lies between go-containerregistry, or the writes of a session, and the
+// network. It sends nothing where it must not go, and judges each answer by the
+// distribution specification where the library is content with less: a front end
+// of quay.io has been seen to answer an upload with "200 Healthcheck requested".
 type wire struct {
 	client    *clients.Client
 	next      http.RoundTripper
@@ -47,8 +47,8 @@ func (w *wire) scheme() string {
 	return "https"
 }
 
-// RoundTrip sends one request of the library. A status that is no success for
-// it comes back as a *refusal, except those that the library itself acts upon.
+// RoundTrip sends one request. A status that is no success for who asks comes back
+// as a *refusal, except those that the library itself acts upon.
 func (w *wire) RoundTrip(in *http.Request) (*http.Response, error) {
 	out, err := w.outgoing(in)
 	if err != nil {
@@ -69,29 +69,19 @@ func (w *wire) RoundTrip(in *http.Request) (*http.Response, error) {
 		resp.Body.Close()
 		return nil, err
 	}
-	if resp.StatusCode == http.StatusOK && out.Method == http.MethodHead && isBlob(out) && resp.Header.Get(digestHeader) == "" {
-		// Anything in front of the registry can say 200. Sending a blob again
-		// does no harm; an image without it does.
-		resp.StatusCode = http.StatusNotFound
-	}
 	return resp, nil
 }
 
 // isWrite tells a request that is to change the registry from a look and from
 // the request for a token.
 func isWrite(req *http.Request) bool {
-	switch req.Method {
-	case http.MethodPatch, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	return isUploadStart(req)
+	return req.Method == http.MethodPut || req.Method == http.MethodDelete || isUpload(req)
 }
 
-func isUploadStart(req *http.Request) bool {
+// isUpload tells the POST of a blob from that for a token.
+func isUpload(req *http.Request) bool {
 	return req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/blobs/uploads/")
 }
-
-func isBlob(req *http.Request) bool { return strings.Contains(req.URL.Path, "/blobs/sha256:") }
 
 // outgoing is the request as it is sent. The body is a fresh one each time:
 // after a token has expired in the middle of a push, the library sends the
@@ -125,7 +115,7 @@ func (w *wire) admit(req *http.Request) error {
 	case !w.plainHTTP && req.URL.Scheme != "https":
 		// The library falls back to plain HTTP for names that look local.
 		return fmt.Errorf("plain HTTP to %s is not allowed", req.URL.Host)
-	case req.Method != http.MethodPatch && req.Method != http.MethodPut:
+	case req.Method != http.MethodPut:
 		return nil
 	case req.URL.Scheme != w.scheme(), withPort(req.URL.Host, req.URL.Scheme) != withPort(w.registry, req.URL.Scheme):
 		return fmt.Errorf("upload location is at %s, not at the registry", req.URL.Host)
@@ -137,7 +127,7 @@ func (w *wire) admit(req *http.Request) error {
 // login and 404 for what is not there yet, and follows redirects of reads,
 // which is how Quay hands out blobs; a redirected write goes nowhere. The
 // statuses of writes are those of the distribution specification and of Quay's
-// endpoints/v2: nothing is ever mounted, so 201 is no answer to a new upload.
+// endpoints/v2. To a blob, 202 says where to send it instead.
 func expected(req *http.Request, status int) bool {
 	if status == http.StatusUnauthorized {
 		return true
@@ -146,11 +136,11 @@ func expected(req *http.Request, status int) bool {
 	case http.MethodGet, http.MethodHead:
 		return status == http.StatusOK || status == http.StatusNotFound || isRedirect(status)
 	case http.MethodPost:
-		if isUploadStart(req) {
-			return status == http.StatusAccepted
+		if isUpload(req) {
+			return status == http.StatusCreated || status == http.StatusAccepted
 		}
 		return status == http.StatusOK // a token
-	case http.MethodPatch, http.MethodDelete:
+	case http.MethodDelete:
 		return status == http.StatusAccepted
 	case http.MethodPut:
 		return status == http.StatusCreated
@@ -184,7 +174,7 @@ func requestDigest(req *http.Request) (string, error) {
 	switch {
 	case strings.HasPrefix(last, "sha256:"):
 		return last, nil
-	case req.Method != http.MethodPut:
+	case req.Method != http.MethodPut && !isUpload(req):
 		return "", nil
 	case req.URL.Query().Has("digest"):
 		return req.URL.Query().Get("digest"), nil

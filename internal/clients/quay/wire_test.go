@@ -104,10 +104,13 @@ func TestUploadGoesNowhereElse(t *testing.T) {
 			http.Redirect(w, r, other+"/v2/upload?_state=signed", http.StatusTemporaryRedirect)
 		},
 	} {
-		for _, step := range []string{stepStart, stepPatch} {
+		for _, step := range []string{stepStart, stepCommit} {
 			t.Run(name+" of "+step, func(t *testing.T) {
 				t.Parallel()
 				f := newRegistry(t)
+				if step == stepCommit {
+					inTwo(f)
+				}
 				k := withTokens(f)
 				other, seen := stranger(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) })
 				f.setFault(func(s string, w http.ResponseWriter, r *http.Request) bool {
@@ -236,10 +239,8 @@ func TestUploadLocation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, method := range []string{http.MethodPatch, http.MethodPut} {
-			if _, err := o.wire.outgoing(httptest.NewRequest(method, test.url, nil)); (err == nil) != test.ok {
-				t.Errorf("%s %s of %s: %v", method, test.url, test.registry, err)
-			}
+		if _, err := o.wire.outgoing(httptest.NewRequest(http.MethodPut, test.url, nil)); (err == nil) != test.ok {
+			t.Errorf("%s of %s: %v", test.url, test.registry, err)
 		}
 	}
 }
@@ -249,7 +250,7 @@ func TestEachRequestHasItsBody(t *testing.T) {
 	t.Parallel()
 	const layer = "the bytes of a layer"
 	o := newOCI(t, newRegistry(t), nil)
-	req, err := http.NewRequest(http.MethodPatch, "http://"+o.wire.registry+"/v2/x/blobs/uploads/1", strings.NewReader(layer))
+	req, err := http.NewRequest(http.MethodPut, "http://"+o.wire.registry+"/v2/x/blobs/uploads/1", strings.NewReader(layer))
 	if err != nil {
 		t.Fatal(err)
 	}
