@@ -90,6 +90,7 @@ func (c *cli) publish(ctx context.Context, archive string, f publishFlags) error
 	if err != nil {
 		return err
 	}
+	line.Edits = true
 	ctx, cancel := context.WithTimeout(ctx, config.Intake.BuildTimeout)
 	defer cancel()
 	result := line.Run(ctx, pipeline.Trigger{

@@ -219,6 +219,30 @@ func mutate(random *rand.Rand, data []byte) []byte {
 	return data
 }
 
+// cutOffs are events that end at the first quote of a string.
+func cutOffs() []string {
+	return []string{`{"`, `{"data":{"`, `{"data":{"info":{"`, `{"type":"`, `{"subject_type":"`, `{"extra":{"`, `{"msg":{"`}
+}
+
+// What is cut off anywhere is no more than unreadable.
+func TestPeekCutOff(t *testing.T) {
+	r, lookup := newGatedReader(t, "myorg"), wantedByTests()
+	events := cutOffs()
+	whole := string(structured(t, TypeBuildCompleted, []byte(`{"info":{"nvr":"a-1-1","extra":{"typeinfo":{"operator-manifests":{"archive":"a"}}}}}`)))
+	for i := range whole {
+		events = append(events, whole[:i])
+	}
+	for _, payload := range events {
+		for _, subject := range []string{"koji.build.completed", "koji.build.tag", SubjectDecisionUpdated, "omps.request.push.myorg"} {
+			checkAgreement(t, r, lookup, subject, nats.Header{}, []byte(payload))
+			for _, eventType := range []string{TypeBuildCompleted, TypeDecisionUpdated} {
+				header := nats.Header{"ce-specversion": {"1.0"}, "ce-id": {"1"}, "ce-source": {"/s"}, "ce-type": {eventType}}
+				checkAgreement(t, r, lookup, subject, header, []byte(payload))
+			}
+		}
+	}
+}
+
 func FuzzPeek(f *testing.F) {
 	r, lookup := newGatedReader(f, "myorg"), wantedByTests()
 	f.Add(SubjectDecisionUpdated, structured(f, TypeDecisionUpdated, capturedBody(f, "greenwave-decision-update-missing-to-passed-omps_push.json")), "", "")
@@ -226,6 +250,10 @@ func FuzzPeek(f *testing.F) {
 	for _, file := range []string{"protonmsg-build-complete.json", "protonmsg-build-promote.json", "fedora-messaging-build-state-change.json"} {
 		f.Add("koji.build.completed", structured(f, TypeBuildCompleted, capturedBody(f, file)), "", "")
 		f.Add("koji.build.tag", captured(f, file), "Ce-Type", TypeBuildPromoted)
+	}
+	for _, cutOff := range cutOffs() {
+		f.Add("koji.build.completed", []byte(cutOff), "", "")
+		f.Add(SubjectDecisionUpdated, []byte(cutOff), "Ce-Type", TypeDecisionUpdated)
 	}
 	f.Add("omps.request.push.myorg", structured(f, TypePushRequested, []byte(`{"nvr":"a-1-1"}`)), "Content-Type", "application/cloudevents")
 	f.Fuzz(func(t *testing.T, subject string, payload []byte, name, value string) {

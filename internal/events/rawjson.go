@@ -41,7 +41,7 @@ func (r raw) isNumber() bool { return r != "" && (r[0] == '-' || '0' <= r[0] && 
 // text is the value of a string, and empty for anything else.
 func (r raw) text() string {
 	switch {
-	case !r.isString():
+	case !r.isString() || len(r) < len(`""`): // what ends at the first quote is none
 		return ""
 	case strings.IndexByte(string(r), '\\') < 0:
 		return string(r[1 : len(r)-1])

@@ -28,6 +28,9 @@ const (
 	// usualFactor is how much more than its files' bytes an archive takes as a
 	// rule. What it really takes is known once it is unpacked.
 	usualFactor = 16
+	// What aliases stand for is spelled out to be validated.
+	copiesOfAliased     = 3
+	bytesPerAliasedNode = 100
 )
 
 // inWork is what files take while they are in work. Of what has more marks than
@@ -39,6 +42,15 @@ func inWork(files []File) int64 {
 		marks += int64(yamlMarks(f.Data))
 	}
 	return copiesOfFiles*n + bytesPerMark*min(marks, maxYAMLMarks)
+}
+
+// aliased is what files take because of their aliases, when these are followed.
+func (o operator) aliased() int64 {
+	n := int64(0)
+	for _, m := range o.manifests {
+		n += copiesOfAliased*int64(m.aliased.bytes) + bytesPerAliasedNode*int64(m.aliased.nodes)
+	}
+	return n
 }
 
 // take waits until there is room for n bytes.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // openedArchive is a Koji that has one archive, and counts how often it is read.
@@ -113,6 +114,77 @@ func TestBudgetAfterFailure(t *testing.T) {
 		if left := room(fetch.Budget); left != 1<<20 {
 			t.Errorf("%s: %d bytes are left", name, left)
 		}
+	}
+}
+
+// panickyOpener stands for whatever panics while an archive is read.
+type panickyOpener struct{}
+
+func (panickyOpener) OpenArchive(context.Context, Archive) (io.ReadCloser, error) { panic("open") }
+
+// A panic, which the worker survives, gives the share back.
+func TestBudgetAfterPanic(t *testing.T) {
+	fetch := Fetch{Opener: panickyOpener{}, Limits: DefaultLimits(), Budget: NewBudget(1 << 20)}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		_, _ = fetch.Do(t.Context(), approvedOf(make([]byte, 1000)))
+	}()
+	if left := room(fetch.Budget); left != 1<<20 {
+		t.Errorf("%d bytes are left", left)
+	}
+}
+
+// What is refused by its size alone does not wait for the whole budget.
+func TestBudgetOfTheRefused(t *testing.T) {
+	limits := DefaultLimits()
+	limits.ArchiveBytes = 1000
+	fetch := Fetch{Opener: &openedArchive{}, Limits: limits, Budget: NewBudget(1 << 20)}
+	others, err := fetch.Budget.take(t.Context(), 1<<19)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer others.release()
+	refused := approvedOf(nil)
+	refused.Build.Archive.Size = 1 << 40
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := fetch.Do(ctx, refused); ReasonOf(err) != ReasonBadArchive {
+		t.Error(err)
+	}
+}
+
+// aliasing is a file of a few bytes that is as many copies of text to whoever
+// follows its aliases.
+func aliasing(name string, text, copies int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: %s\n  annotations:\n    a: &a %q\n", name, strings.Repeat("w", text))
+	for i := range copies {
+		fmt.Fprintf(&b, "    a%d: *a\n", i)
+	}
+	return b.String()
+}
+
+// What aliases stand for counts too, and has a bound for an archive.
+func TestBudgetOfAliases(t *testing.T) {
+	data := zipOf(t, "a.yaml", aliasing("a", 60<<10, 500), "b.yaml", aliasing("b", 60<<10, 500))
+	fetch := Fetch{Opener: &openedArchive{data: data}, Limits: DefaultLimits(), Budget: NewBudget(1 << 30)}
+	m, err := fetch.Do(t.Context(), approvedOf(data))
+	if err != nil || len(m.faults) > 0 {
+		t.Fatal(err, m.faults)
+	}
+	if least := int64(2 * 500 * (60 << 10) * copiesOfAliased); m.held.bytes < least {
+		t.Errorf("counted with %d bytes, want %d and more", m.held.bytes, least)
+	}
+	m.Done()
+
+	data = zipOf(t, "a.yaml", aliasing("a", 60<<10, 600), "b.yaml", aliasing("b", 60<<10, 600))
+	fetch.Opener = &openedArchive{data: data}
+	if m, err = fetch.Do(t.Context(), approvedOf(data)); err != nil || len(m.faults) != 1 || m.faults[0].File != "b.yaml" {
+		t.Error(err, m.faults)
 	}
 }
 

@@ -103,7 +103,7 @@ func readOperator(ctx context.Context, files []File) (operator, []Fault, error) 
 
 // readOperatorOf is readOperator where some files are parsed already, by path.
 func readOperatorOf(ctx context.Context, files []File, parsed map[string]document) (operator, []Fault, error) {
-	r := operatorReader{ctx: ctx, marksLeft: maxYAMLMarks, parsed: parsed, copies: make(map[uint64]string)}
+	r := operatorReader{ctx: ctx, marksLeft: maxYAMLMarks, aliasesLeft: treeSize{maxYAMLNodes, maxYAMLBytes}, parsed: parsed, copies: make(map[uint64]string)}
 	bundle := r.isBundle(files)
 	var op operator
 	for _, f := range files {
@@ -128,11 +128,12 @@ func readOperatorOf(ctx context.Context, files []File, parsed map[string]documen
 
 // operatorReader parses the files of one archive.
 type operatorReader struct {
-	ctx       context.Context //nolint:containedctx // lives as long as the call it came with
-	marksLeft int
-	parsed    map[string]document // by path
-	copies    map[uint64]string   // path of what is parsed, by the sum of its bytes: versions share a fifth of their bytes
-	faults    []Fault
+	ctx         context.Context //nolint:containedctx // lives as long as the call it came with
+	marksLeft   int
+	aliasesLeft treeSize
+	parsed      map[string]document // by path
+	copies      map[uint64]string   // path of what is parsed, by the sum of its bytes: versions share a fifth of their bytes
+	faults      []Fault
 }
 
 // parse returns a file parsed, or notes why it is none.
@@ -151,17 +152,19 @@ func (r *operatorReader) parse(f File) (document, bool) {
 		return fault("has too many lines and items, with the files before it")
 	}
 	sum := maphash.Bytes(seed, f.Data)
-	if doc, ok := r.parsed[r.copies[sum]]; ok && bytes.Equal(doc.file.Data, f.Data) {
-		doc.file.Path = f.Path
-		r.parsed[f.Path] = doc
-		return doc, true
+	doc, known := r.parsed[r.copies[sum]]
+	if known = known && bytes.Equal(doc.file.Data, f.Data); !known {
+		var err error
+		if doc, err = parseYAML(f); err != nil {
+			return fault(err.Error())
+		}
 	}
-	doc, err := parseYAML(f)
-	if err != nil {
-		return fault(err.Error())
-	}
+	doc.file.Path = f.Path
 	if doc.more {
 		return fault("holds more than one document; readers take only the first")
+	}
+	if r.aliasesLeft = r.aliasesLeft.less(doc.aliased); r.aliasesLeft.nodes < 0 || r.aliasesLeft.bytes < 0 {
+		return fault("becomes too large once its aliases are followed, with the files before it")
 	}
 	r.parsed[f.Path], r.copies[sum] = doc, f.Path
 	return doc, true
@@ -175,7 +178,7 @@ func (r *operatorReader) isBundle(files []File) bool {
 	if !has(manifestsDir) || !has(metadataDir) {
 		return false
 	}
-	beside := operatorReader{ctx: r.ctx, marksLeft: maxYAMLMarks, parsed: r.parsed, copies: r.copies} // its faults do not count yet
+	beside := operatorReader{ctx: r.ctx, marksLeft: maxYAMLMarks, aliasesLeft: r.aliasesLeft, parsed: r.parsed, copies: r.copies} // its faults do not count yet
 	return !slices.ContainsFunc(files, func(f File) bool {
 		if strings.Contains(f.Path, "/") || !rewritable(f.Path) {
 			return false

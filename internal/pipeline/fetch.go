@@ -61,27 +61,36 @@ type Fetch struct {
 // take more than is left gives back what it has, waits for all that it needs, and
 // is fetched again.
 func (s Fetch) Do(ctx context.Context, a Approved) (Manifests, error) {
-	need := a.Build.Archive.Size
+	need := min(a.Build.Archive.Size, s.Limits.ArchiveBytes) // what is larger is not even read
 	if need < 0 {
 		need = s.Limits.ArchiveBytes
 	}
 	for {
-		held, err := s.Budget.take(ctx, need)
-		if err != nil {
-			return Manifests{}, err
-		}
-		m, err := s.fetch(ctx, a, held)
-		if err == nil {
-			m.held = held
-			return m, nil
-		}
-		held.release()
+		m, err := s.within(ctx, a, need)
 		var full *noRoom
 		if !errors.As(err, &full) {
 			return m, err
 		}
 		need = full.need
 	}
+}
+
+// within is Do with a share of so many bytes to begin with. Only manifests
+// without an error keep one: readers of hostile bytes may also panic.
+func (s Fetch) within(ctx context.Context, a Approved, need int64) (m Manifests, err error) {
+	held, err := s.Budget.take(ctx, need)
+	if err != nil {
+		return Manifests{}, err
+	}
+	defer func() {
+		if m.held == nil {
+			held.release()
+		}
+	}()
+	if m, err = s.fetch(ctx, a, held); err == nil {
+		m.held = held
+	}
+	return m, err
 }
 
 // fetch is Do with a share of the budget, which it makes as large as it needs.
@@ -105,8 +114,10 @@ func (s Fetch) fetch(ctx context.Context, a Approved, held *share) (Manifests, e
 	if err := held.grow(m.Bytes + inWork(m.Files)); err != nil {
 		return m, err
 	}
-	m.operator, m.faults, err = readOperator(ctx, m.Files)
-	return m, err
+	if m.operator, m.faults, err = readOperator(ctx, m.Files); err != nil {
+		return m, err
+	}
+	return m, held.grow(m.Bytes + inWork(m.Files) + m.operator.aliased())
 }
 
 // verified downloads an archive that is what Koji says it is. One that is not

@@ -43,7 +43,6 @@ func (r *run) fetched(m Manifests) {
 
 func (r *run) prepared(rel Release) {
 	r.common.Package = rel.Package
-	r.common.Edited = rel.Edited
 	r.common.Replacements, r.common.Pinned = rel.Replacements, rel.Pinned
 	r.common.Warnings = rel.Warnings
 }

@@ -18,8 +18,8 @@ import (
 const (
 	maxYAMLDepth = 256
 	maxYAMLMarks = 600_000   // of all files together
-	maxYAMLNodes = 1_000_000 // of a file, with aliases followed
-	maxYAMLBytes = 64 << 20  // of a file's scalars, with aliases followed
+	maxYAMLNodes = 1_000_000 // of a file, with aliases followed; and of all files, what aliases add
+	maxYAMLBytes = 64 << 20  // of a file's scalars, likewise
 )
 
 // yamlMarks counts what nodes come with: every one but the first follows a line
@@ -40,6 +40,14 @@ type document struct {
 	more bool       // whether further documents follow
 
 	repeated []*yaml.Node // keys that are in their mapping again further down, the first of them
+	aliased  treeSize     // what aliases add to the document once they are followed
+}
+
+// treeSize is the size of a part of a tree.
+type treeSize struct{ nodes, bytes int }
+
+func (s treeSize) less(other treeSize) treeSize {
+	return treeSize{s.nodes - other.nodes, s.bytes - other.bytes}
 }
 
 // parseYAML reads a file that has to be YAML in UTF-8. The error is a text for
@@ -69,7 +77,7 @@ func parseYAML(f File) (document, error) {
 	}
 	var size yamlSize
 	err := size.add(doc.root, 0)
-	doc.repeated = size.repeated
+	doc.repeated, doc.aliased = size.repeated, size.aliased
 	return doc, err
 }
 
@@ -87,8 +95,9 @@ func hasDirective(data []byte) bool {
 
 // yamlSize adds up what a document becomes once every alias is followed.
 type yamlSize struct {
-	nodes, bytes int
-	repeated     []*yaml.Node
+	treeSize
+	aliased  treeSize // the part of it that only aliases lead to
+	repeated []*yaml.Node
 }
 
 func (s *yamlSize) add(n *yaml.Node, depth int) error {
@@ -103,7 +112,10 @@ func (s *yamlSize) add(n *yaml.Node, depth int) error {
 	case s.nodes > maxYAMLNodes || s.bytes > maxYAMLBytes:
 		return errors.New("becomes too large once its aliases are followed")
 	case n.Kind == yaml.AliasNode:
-		return s.add(n.Alias, depth+1)
+		written := s.less(s.aliased)
+		err := s.add(n.Alias, depth+1)
+		s.aliased = s.less(written)
+		return err
 	}
 	if n.Kind == yaml.MappingNode {
 		if err := checkKeys(n); err != nil {
