@@ -32,6 +32,7 @@ type Peeked struct {
 // small part of the price of Decode and Trigger: a bus carries far more builds
 // than a service publishes. What it rules out, Trigger would never return
 // without an error; what it is not sure of it lets pass, with less of a Claim.
+// What is not ours by what can be read of it need not be valid JSON.
 // The errors are Malformed, or Ignored for a decision that is not our gate's.
 func (r Reader) Peek(subject string, header nats.Header, data []byte) (Peeked, error) {
 	other := Peeked{Kind: KindOther, Claim: pipeline.Claim{State: pipeline.StateUnknown}}

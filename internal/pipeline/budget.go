@@ -86,6 +86,14 @@ func (s *share) grow(n int64) error {
 	return nil
 }
 
+// shrink gives back what is beyond n bytes.
+func (s *share) shrink(n int64) {
+	if s.of != nil && s.bytes > n {
+		s.of.room.Release(s.bytes - n)
+		s.bytes = n
+	}
+}
+
 // release gives everything back. It may be called twice.
 func (s *share) release() {
 	if s != nil && s.of != nil {

@@ -233,3 +233,17 @@ func TestInWork(t *testing.T) {
 		}
 	}
 }
+
+// An archive holds what it takes, once that is known, and not what it might have.
+func TestBudgetShrinks(t *testing.T) {
+	data := zipOf(t, "a.yaml", "a: "+strings.Repeat("x", 10_000)+"\n")
+	fetch := Fetch{Opener: &openedArchive{data: data}, Limits: DefaultLimits(), Budget: NewBudget(1 << 20)}
+	m, err := fetch.Do(t.Context(), approvedOf(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := m.Bytes + inWork(m.Files); m.held.bytes != want || room(fetch.Budget) != 1<<20-want {
+		t.Errorf("holds %d, want %d; %d are left", m.held.bytes, want, room(fetch.Budget))
+	}
+	m.Done()
+}

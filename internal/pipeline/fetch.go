@@ -117,7 +117,9 @@ func (s Fetch) fetch(ctx context.Context, a Approved, held *share) (Manifests, e
 	if m.operator, m.faults, err = readOperator(ctx, m.Files); err != nil {
 		return m, err
 	}
-	return m, held.grow(m.Bytes + inWork(m.Files) + m.operator.aliased())
+	need := m.Bytes + inWork(m.Files) + m.operator.aliased()
+	held.shrink(need)
+	return m, held.grow(need)
 }
 
 // verified downloads an archive that is what Koji says it is. One that is not

@@ -231,6 +231,9 @@ func (everything) ResolveImage(context.Context, string) (string, error) { return
 // TestRealPins: pinning leaves no image of a real operator without a digest, and
 // what comes out is still valid.
 func TestRealPins(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector makes it ten times slower, and TestPin is enough for it")
+	}
 	both := 0
 	for _, name := range realCorpus(t, "packagemanifest-flat", "packagemanifest-nested", "packagemanifest-odd", "bundle") {
 		files, err := ReadArchive(readFile(t, name), DefaultLimits())
