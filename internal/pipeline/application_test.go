@@ -164,10 +164,11 @@ func TestApplicationWithoutCRDs(t *testing.T) {
 
 func TestApplicationRefuses(t *testing.T) {
 	t.Parallel()
-	bombs := make([]File, 60) // each within the limits of a file
+	bombs := make([]File, 40) // each within the limits of a file, all within those of an archive
 	for i := range bombs {
 		bombs[i] = File{"z" + string(rune('A'+i)) + ".yaml", []byte("kind: CustomResourceDefinition\n" + strings.Join(strings.SplitAfter(bomb(), "\n")[:5], ""))}
 	}
+	bombs[0].Data = []byte("kind: CustomResourceDefinition\na: [" + strings.Repeat("b,", 500_000) + "]\n")
 	long := "kind: CustomResourceDefinition\na: &a " + strings.Repeat("x", 1<<20) + "\nb: [" + strings.Repeat("*a, ", 33) + "]\n"
 	cases := []struct {
 		name   string
