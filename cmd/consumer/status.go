@@ -16,9 +16,12 @@ import (
 const (
 	// listedBuilds is how many builds status shows unless told otherwise.
 	listedBuilds = 50
-	// statusTimeout bounds reading the ledger: a hundred thousand builds take
-	// a few seconds.
-	statusTimeout = time.Minute
+	// countedBuilds is how large a ledger is that status reads to its end, if
+	// nobody asks for more than its newest entries.
+	countedBuilds = 1000
+	// statusTimeout bounds reading the ledger: a million builds take half a
+	// minute.
+	statusTimeout = 5 * time.Minute
 )
 
 // statusFlags are those of the command.
@@ -35,6 +38,7 @@ type statusFlags struct {
 // bucket, that takes the rights to publish to
 //
 //	$JS.API.STREAM.INFO.KV_LEDGER
+//	$JS.API.DIRECT.GET.KV_LEDGER
 //	$JS.API.CONSUMER.CREATE.KV_LEDGER.>
 //	$JS.API.CONSUMER.DELETE.KV_LEDGER.>
 //	$JS.FC.KV_LEDGER.>
@@ -47,8 +51,9 @@ func (c *cli) statusCommand() *cobra.Command {
 		Use:   "status [NVR]",
 		Short: "Show what became of each build",
 		Long: `status shows what the ledger holds: for each build and organization how far it
-has come, the newest change first. With an NVR it shows everything about that
-build.`,
+has come, the newest change first. Of more than a thousand builds it reads only
+those that it shows, unless a filter or --limit 0 makes it read all, and then
+counts those in each state too. With an NVR it shows everything about that build.`,
 		Example: `  consumer status -c config.yaml --state waiting,failed
   consumer status -c config.yaml etcd-container-1.0-1`,
 		Args: cobra.MaximumNArgs(1),
@@ -119,6 +124,11 @@ func (c *cli) status(ctx context.Context, f statusFlags, show func(context.Conte
 	return explained(show(ctx, events.NewLedger(b.js, b.names.Ledger), f))
 }
 
+// filtered tells whether only some entries are asked for.
+func (f statusFlags) filtered() bool {
+	return f.organizations != nil || f.states != nil || f.reasons != nil
+}
+
 // entries reads what is asked for, of one build or, with an empty NVR, of all.
 func (f statusFlags) entries(ctx context.Context, l *events.Ledger, nvr string, each func(events.Entry)) error {
 	organization := ""
@@ -133,26 +143,45 @@ func (f statusFlags) entries(ctx context.Context, l *events.Ledger, nvr string, 
 	})
 }
 
+// listBuilds shows the newest entries. It counts states only where it has to
+// read them all.
 func (c *cli) listBuilds(ctx context.Context, l *events.Ledger, f statusFlags) error {
+	all, err := l.Count(ctx)
+	if err != nil {
+		return err
+	}
 	list := newestEntries{limit: f.limit}
+	if all > countedBuilds && f.limit > 0 && f.limit <= countedBuilds && !f.filtered() {
+		if list.list, err = l.Newest(ctx, f.limit); err != nil {
+			return err
+		}
+		if len(list.list) == f.limit {
+			return c.printList(list.sorted(), int(all), fmt.Sprintf("%d in all", all), f.json)
+		}
+		list.list = nil // the last writes were of fewer builds
+	}
 	totals := make(map[events.State]int)
-	err := f.entries(ctx, l, "", func(e events.Entry) {
+	err = f.entries(ctx, l, "", func(e events.Entry) {
 		totals[e.State]++
 		list.add(e)
 	})
 	if err != nil {
 		return err
 	}
-	shown := list.sorted()
-	if f.json {
+	return c.printList(list.sorted(), list.seen, totalsLine(totals), f.json)
+}
+
+// printList prints entries out of so many, and the sum of these.
+func (c *cli) printList(shown []events.Entry, all int, sum string, asJSON bool) (err error) {
+	if asJSON {
 		err = c.printEntries(shown)
 	} else {
-		err = printStatus(c.stdout, shown, totals)
+		err = printStatus(c.stdout, shown, sum)
 	}
 	if err != nil {
 		return err
 	}
-	if more := list.seen - len(shown); more > 0 {
+	if more := all - len(shown); more > 0 {
 		fmt.Fprintf(c.stderr, "there are %d more: --limit 0 shows all\n", more)
 	}
 	return nil
@@ -165,7 +194,7 @@ func (c *cli) showBuild(ctx context.Context, l *events.Ledger, f statusFlags, nv
 	}
 	shown := all.sorted()
 	switch {
-	case len(shown) == 0 && (f.organizations != nil || f.states != nil || f.reasons != nil):
+	case len(shown) == 0 && f.filtered():
 		return fmt.Errorf("the ledger knows nothing like this of %s", nvr)
 	case len(shown) == 0:
 		return fmt.Errorf("the ledger knows nothing of %s: it was not announced, no organization wants it, or that is long ago", nvr)

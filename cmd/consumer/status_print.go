@@ -12,9 +12,8 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/events"
 )
 
-// printStatus prints a line for each entry, and how many builds there are in
-// each state.
-func printStatus(w io.Writer, entries []events.Entry, totals map[events.State]int) error {
+// printStatus prints a line for each entry, and the sum of all that there are.
+func printStatus(w io.Writer, entries []events.Entry, sum string) error {
 	if len(entries) > 0 {
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "NVR\tORGANIZATION\tSTATE\tREASON\tPACKAGE\tTRIES\tSINCE\tLAST")
@@ -27,10 +26,11 @@ func printStatus(w io.Writer, entries []events.Entry, totals map[events.State]in
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(w, totalsLine(totals))
+	_, err := fmt.Fprintln(w, sum)
 	return err
 }
 
+// totalsLine says how many builds there are, and how many in each state.
 func totalsLine(totals map[events.State]int) string {
 	sum := 0
 	var parts []string
