@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 COUNT    ?= 6
 SOAK     ?= 10m
 
-.PHONY: all build test race lint fmt fmt-check bench bench-micro profile fuzz soak
+.PHONY: all build test race lint fmt fmt-check bench bench-growth bench-micro profile fuzz soak
 
 all: fmt-check lint test build
 
@@ -36,6 +36,12 @@ fmt-check:
 bench: build
 	BENCH=$(CURDIR)/bin/consumer BENCH_JSON=$(abspath $(BENCH_JSON)) \
 		$(GO) test -run '^TestBench$$' -timeout 30m -count 1 -v ./cmd/consumer
+
+# Memory, and builds, commands and probes on systems that have grown large: some
+# minutes, and 3 GB of the temporary folder.
+bench-growth: build
+	BENCH=$(CURDIR)/bin/consumer BENCH_GROWTH=1 \
+		$(GO) test -run '^TestBench(Growth|Memory)$$' -timeout 60m -count 1 -v ./cmd/consumer
 
 # What takes the program's time and memory under the same load.
 profile: build
