@@ -210,7 +210,8 @@ type AnnotationConfig struct {
 // joined to the folder of the configuration file. Both are empty when not set.
 type File struct{ Written, Path string }
 
-// SecretFile is a File whose content is a secret, read with the configuration.
+// SecretFile is a File whose content is a secret. Secret is what was in it when
+// the configuration was read.
 type SecretFile struct {
 	File
 	Secret clients.Secret

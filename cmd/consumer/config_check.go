@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,9 +25,7 @@ func (c *Config) check(f *faults) {
 		f.check("greenwave.product_version", checkWord(g.ProductVersion))
 		f.positive("greenwave.timeout", g.Timeout)
 	}
-	f.check("quay.registry", checkRegistry(c.Quay.Registry))
-	f.check("quay.url", checkURL(c.Quay.URL, "http", "https"))
-	f.positive("quay.timeout", c.Quay.Timeout)
+	c.Quay.check(f)
 
 	f.check("ops.listen", checkListen(c.Ops.Listen))
 	f.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -47,6 +47,7 @@ func (c *Config) doubt(f *faults) {
 	if c.NATS.URL == "" && !isLoopback(c.NATS.Embedded.Listen) {
 		f.warn("nats.embedded.listen", "other machines can reach this server, which asks nobody who they are")
 	}
+	c.doubtPlain(f)
 	for _, name := range c.names() {
 		c.Organizations[name].doubt(f, joinPath("organizations", name))
 	}
@@ -65,6 +66,35 @@ func (c *Config) doubtTimeouts(f *faults) {
 		least("greenwave.timeout", c.Greenwave.Timeout)
 	}
 	least("quay.timeout", c.Quay.Timeout)
+}
+
+func (q *QuayConfig) check(f *faults) {
+	f.check("quay.registry", checkRegistry(q.Registry))
+	f.check("quay.url", checkURL(q.URL, "http", "https"))
+	if inClear(q.URL, "http") && !q.PlainHTTP {
+		f.add("quay.url", "expects https: tokens would be sent in clear, which plain_http: true allows")
+	}
+	f.positive("quay.timeout", q.Timeout)
+}
+
+// doubtPlain warns of passwords that everybody on the way can read.
+func (c *Config) doubtPlain(f *faults) {
+	if c.Quay.PlainHTTP && (inClear("http://"+c.Quay.Registry, "http") || inClear(c.Quay.URL, "http")) {
+		f.warn("quay.plain_http", "sends passwords and tokens in clear to another machine")
+	}
+	for _, u := range strings.Split(c.NATS.URL, ",") {
+		if c.NATS.User != "" && inClear(strings.TrimSpace(u), "nats", "ws") {
+			f.warn("nats.url", "sends the password in clear to a server that does not ask for TLS: tls:// insists on it")
+			break
+		}
+	}
+}
+
+// inClear tells whether an address is spoken to in one of the schemes, which have
+// no TLS, over a network that others share.
+func inClear(address string, schemes ...string) bool {
+	u, err := url.Parse(address)
+	return err == nil && slices.Contains(schemes, u.Scheme) && !isLoopbackHost(u.Hostname())
 }
 
 // objectName is what NATS takes as a stream's or a consumer's name everywhere.
@@ -246,5 +276,7 @@ func (f *faults) pair(path1, value1, path2, value2 string) {
 
 func isLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
-	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
+	return err == nil && isLoopbackHost(host)
 }
+
+func isLoopbackHost(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -122,6 +123,25 @@ func (r *fileReader) secret(path string, file *SecretFile) {
 		return
 	}
 	file.Secret = clients.Secret(secret)
+}
+
+// Follow is the secret as it will be when the file is replaced, nil when none is
+// configured. log is told of that, and of a file that cannot be used any more.
+func (f SecretFile) Follow(log *slog.Logger) clients.Credential {
+	if f.Path == "" {
+		return nil
+	}
+	return clients.FollowSecret(f.Path, f.Secret, readSecret, log)
+}
+
+// readSecret reads a secret file again, as strictly as the first time.
+func readSecret(name string) (clients.Secret, error) {
+	data, _, err := readRegular(name, maxSecretBytes)
+	if err != nil {
+		return "", err
+	}
+	secret, err := secretOf(data)
+	return clients.Secret(secret), err
 }
 
 // secretOf is the content of a secret file without the newline at its end.

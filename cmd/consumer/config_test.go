@@ -174,6 +174,38 @@ func TestLoadConfig(t *testing.T) {
 	}
 }
 
+// testPlainWarnings wants a warning of each way in which a password would cross a
+// network in clear, and of nothing else.
+func testPlainWarnings(t *testing.T) {
+	t.Helper()
+	const (
+		organization = "\norganizations: {myorg: {push_username: u, push_password_file: secret}}\n"
+		quayWarning  = ":1: quay.plain_http: sends passwords and tokens in clear to another machine"
+		natsWarning  = ":1: nats.url: sends the password in clear to a server that does not ask for TLS: tls:// insists on it"
+	)
+	folder := writeFiles(t, map[string]string{"secret": "s"})
+	for text, want := range map[string]string{
+		"quay: {registry: registry.example.com, plain_http: true}":                              quayWarning,
+		`quay: {registry: "localhost:5000", url: "http://10.0.0.1", plain_http: true}`:          quayWarning,
+		`quay: {registry: "127.0.0.1:5000", url: "http://[::1]:80", plain_http: true}`:          "",
+		`quay: {registry: "127.0.0.1:5000", url: "http://127.0.0.1:80"}`:                        "",
+		`nats: {url: "tls://a.example.com,nats://b", user: u, password_file: secret}`:           natsWarning,
+		`nats: {url: "tls://a.example.com, ws://b.example", user: u, password_file: secret}`:    natsWarning,
+		`nats: {url: "tls://a.example.com,nats://127.0.0.1:1", user: u, password_file: secret}`: "",
+		`nats: {url: "wss://a.example.com", user: u, password_file: secret}`:                    "",
+		`nats: {url: "nats://a.example.com"}`:                                                   "",
+	} {
+		name := filepath.Join(folder, "c.yaml")
+		var got []string
+		for _, w := range mustParse(t, name, text+organization, func(string) string { return "" }).Warnings {
+			got = append(got, strings.TrimPrefix(w, name))
+		}
+		if strings.Join(got, "\n") != want {
+			t.Errorf("%s: warnings %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	text := `nats: {embedded: {listen: "0.0.0.0:4222"}}
@@ -196,6 +228,7 @@ organizations:
 	if diff := cmp.Diff(want, mustParse(t, "c.yaml", text, none).Warnings); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
+	testPlainWarnings(t)
 	folder := writeFiles(t, map[string]string{"secret": "s", "token": "basic s"})
 	text = `intake: {build_timeout: 29s}
 greenwave: {url: https://greenwave.example.com, timeout: 29s}

@@ -31,6 +31,8 @@ type outside struct {
 	registry, quay *clients.Client
 
 	images map[string]pipeline.ImageResolver // by organization
+
+	log *slog.Logger
 }
 
 // newOutside makes the clients of a checked configuration. They send nothing
@@ -43,7 +45,7 @@ func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger) (outside,
 	}
 	m := maker{roots: roots, metrics: clients.NewMetrics(reg), log: log}
 	quayHosts := []string{c.Quay.Registry, hostOf(c.Quay.URL)}
-	out := outside{registry: m.client("registry", 0, quayHosts...), quay: m.client("quay", c.Quay.Timeout, quayHosts...)}
+	out := outside{log: log, registry: m.client("registry", 0, quayHosts...), quay: m.client("quay", c.Quay.Timeout, quayHosts...)}
 	out.koji, err = koji.New(koji.Options{
 		HubURL: c.Koji.HubURL, RootURL: c.Koji.RootURL,
 		Hub:   m.client("koji", c.Koji.Timeout, hostOf(c.Koji.HubURL)),
@@ -101,7 +103,7 @@ func (m maker) resolvers(c Config) (map[string]pipeline.ImageResolver, error) {
 	for name, org := range c.Organizations {
 		resolver, err := quay.NewResolver(quay.ResolverOptions{
 			Registry: c.Quay.Registry, PlainHTTP: c.Quay.PlainHTTP, Known: org.AllowedRegistries,
-			Username: org.PushUsername, Password: org.PushPassword.Secret,
+			Username: org.PushUsername, Password: org.PushPassword.Follow(m.log),
 			Timeout: c.Quay.Timeout, HTTP: configured, Internet: internet,
 		})
 		if err != nil {
@@ -137,7 +139,7 @@ func (o outside) targets(c Config, locker quay.Locker) (map[string]target, error
 func (o outside) target(c Config, org OrganizationConfig, locker quay.Locker) (target, error) {
 	var visibility quay.VisibilitySetter
 	if org.Public {
-		api, err := quay.NewAPI(quay.APIOptions{URL: c.Quay.URL, Token: org.OAuthToken.Secret, HTTP: o.quay})
+		api, err := quay.NewAPI(quay.APIOptions{URL: c.Quay.URL, Token: org.OAuthToken.Follow(o.log), HTTP: o.quay})
 		if err != nil {
 			return nil, err
 		}
@@ -146,13 +148,13 @@ func (o outside) target(c Config, org OrganizationConfig, locker quay.Locker) (t
 	if org.isFor(pipeline.TargetAppRegistry) {
 		return quay.NewAppRegistry(quay.AppRegistryOptions{
 			URL: c.Quay.URL, Timeout: c.Quay.Timeout, HTTP: o.quay,
-			Token: org.AppRegistryToken.Secret, Username: org.PushUsername, Password: org.PushPassword.Secret,
+			Token: org.AppRegistryToken.Follow(o.log), Username: org.PushUsername, Password: org.PushPassword.Follow(o.log),
 			FirstRelease: c.DefaultReleaseVersion, Locker: locker, Visibility: visibility,
 		})
 	}
 	return quay.NewOCI(quay.OCIOptions{
 		Registry: c.Quay.Registry, PlainHTTP: c.Quay.PlainHTTP, Timeout: c.Quay.Timeout, HTTP: o.registry,
-		Username: org.PushUsername, Password: org.PushPassword.Secret, Locker: locker, Visibility: visibility,
+		Username: org.PushUsername, Password: org.PushPassword.Follow(o.log), Locker: locker, Visibility: visibility,
 	})
 }
 

@@ -76,7 +76,7 @@ func (a *AppRegistry) version(ctx context.Context) error {
 // login shows credentials that are refused: to any other request Quay answers as to
 // a stranger.
 func (a *AppRegistry) login(ctx context.Context) error {
-	username, password, ok := (&http.Request{Header: http.Header{"Authorization": {a.authorization.Reveal()}}}).BasicAuth()
+	username, password, ok := (&http.Request{Header: http.Header{"Authorization": {a.authorization.header()}}}).BasicAuth()
 	if !ok {
 		return nil
 	}
@@ -151,8 +151,8 @@ func (a *AppRegistry) call(ctx context.Context, method string, target *url.URL, 
 	if err != nil {
 		return err
 	}
-	if *a.authorization != "" {
-		req.Header.Set("Authorization", a.authorization.Reveal())
+	if header := a.authorization.header(); header != "" {
+		req.Header.Set("Authorization", header)
 	}
 	send := a.http.RoundTripper().RoundTrip
 	if method == http.MethodGet {

@@ -82,7 +82,7 @@ func TestDeleteReleaseWithoutRights(t *testing.T) {
 	t.Parallel()
 	a := newApps(t)
 	wantRelease(t, a.client(t, nil), application("a", ""), "1.0.0", false)
-	nobody := a.client(t, func(o *AppRegistryOptions) { o.Username, o.Password = "", "" })
+	nobody := a.client(t, func(o *AppRegistryOptions) { o.Username, o.Password = "", nil })
 	for _, d := range []pipeline.Deletion{{Repository: "myorg/etcd"}, {Repository: "myorg/etcd", Version: "1.0.0"}, {Repository: "myorg/none"}} {
 		deleted, err := nobody.Delete(t.Context(), d)
 		if verdictOf(err) != credentials || len(deleted) != 0 || !strings.Contains(err.Error(), "Unauthorized access for: "+d.Repository) {

@@ -79,7 +79,7 @@ func TestPushSendsWhatCourierSent(t *testing.T) {
 	for name, login := range map[string]func(*AppRegistryOptions){
 		"robot": func(*AppRegistryOptions) {},
 		"token": func(o *AppRegistryOptions) {
-			o.Username, o.Password, o.Token = "not used", "beside it", clients.Secret("Basic "+basicHeader())
+			o.Username, o.Password, o.Token = "not used", clients.Secret("beside it"), clients.Secret("Basic "+basicHeader())
 		},
 	} {
 		a := newApps(t)
@@ -189,8 +189,8 @@ func TestPushWithoutRights(t *testing.T) {
 	a := newApps(t)
 	wantRelease(t, a.client(t, nil), application("a", ""), "1.0.0", false)
 	for name, login := range map[string]func(*AppRegistryOptions){
-		"nobody":         func(o *AppRegistryOptions) { o.Username, o.Password = "", "" },
-		"wrong password": func(o *AppRegistryOptions) { o.Password = "wrong" },
+		"nobody":         func(o *AppRegistryOptions) { o.Username, o.Password = "", nil },
+		"wrong password": func(o *AppRegistryOptions) { o.Password = clients.Secret("wrong") },
 	} {
 		for _, repository := range []string{"myorg/etcd", "myorg/other"} {
 			r := application("b", "")

@@ -2,7 +2,6 @@ package quay
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -24,11 +23,11 @@ type AppRegistryOptions struct {
 
 	// Token is sent as it is in Authorization. It is what Quay's
 	// /cnr/api/v1/users/login gives out: "basic " and the credentials in base64.
-	Token clients.Secret
+	Token clients.Credential
 	// Username and Password are of a robot account, and make such a token. Beside
 	// Token they are not used; without any of it requests are anonymous.
 	Username string
-	Password clients.Secret
+	Password clients.Credential
 
 	// FirstRelease is that of a package without any, such as 1.0.0.
 	FirstRelease string
@@ -49,10 +48,10 @@ func (o AppRegistryOptions) validate() error {
 	if _, err := baseURL(o.URL); err != nil {
 		faults = append(faults, err)
 	}
-	if (o.Username == "") != (o.Password == "") {
+	if (o.Username == "") != (clients.SecretOf(o.Password) == "") {
 		faults = append(faults, errors.New("a username and a password go together"))
 	}
-	if strings.ContainsFunc(o.authorization().Reveal(), isControl) {
+	if strings.ContainsFunc(o.authorization().header(), isControl) {
 		faults = append(faults, errors.New("token holds a character that no header may have"))
 	}
 	if numbers(o.FirstRelease) == nil {
@@ -81,13 +80,22 @@ func baseURL(raw string) (*url.URL, error) {
 	return base, nil
 }
 
-// authorization is the header of that name, "" for none.
-func (o AppRegistryOptions) authorization() clients.Secret {
-	if o.Token != "" || o.Username == "" {
-		return o.Token
+func (o AppRegistryOptions) authorization() *authorization {
+	return &authorization{token: o.Token, account: accountOf(o.Username, o.Password)}
+}
+
+// authorization makes the header of that name, of what is proven at the moment.
+type authorization struct {
+	token   clients.Credential
+	account *account
+}
+
+// header is "" for none.
+func (a *authorization) header() string {
+	if token := clients.SecretOf(a.token); token != "" || a.account == nil {
+		return token.Reveal()
 	}
-	credentials := o.Username + ":" + o.Password.Reveal()
-	return clients.Secret("basic " + base64.StdEncoding.EncodeToString([]byte(credentials)))
+	return "basic " + a.account.basic()
 }
 
 // AppRegistry pushes releases of applications to the app registry of a Quay before
@@ -98,7 +106,7 @@ func (o AppRegistryOptions) authorization() clients.Secret {
 // what operator-courier sent.
 type AppRegistry struct {
 	base          *url.URL
-	authorization *clients.Secret
+	authorization *authorization
 	http          *clients.Client
 	first         string
 	timeout       time.Duration
@@ -120,9 +128,8 @@ func NewAppRegistry(o AppRegistryOptions) (*AppRegistry, error) {
 	if err != nil {
 		return nil, err
 	}
-	authorization := o.authorization()
 	return &AppRegistry{
-		base: base, authorization: &authorization, http: o.HTTP, first: o.FirstRelease, timeout: o.Timeout,
+		base: base, authorization: o.authorization(), http: o.HTTP, first: o.FirstRelease, timeout: o.Timeout,
 		publicity: publicity{setter: o.Visibility, timeout: o.Timeout}, locks: nameLocks{shared: o.Locker},
 	}, nil
 }

@@ -36,7 +36,7 @@ func newApps(t *testing.T) apps {
 func (a apps) client(t *testing.T, change func(*AppRegistryOptions)) *AppRegistry {
 	t.Helper()
 	o := AppRegistryOptions{
-		URL: a.URL(), Username: robot, Password: password, FirstRelease: "1.0.0",
+		URL: a.URL(), Username: robot, Password: clients.Secret(password), FirstRelease: "1.0.0",
 		Timeout: 10 * time.Second, HTTP: newClient(),
 	}
 	if change != nil {
@@ -114,10 +114,10 @@ func wantRelease(t *testing.T, a *AppRegistry, r pipeline.Release, version strin
 func TestNewAppRegistryChecksOptions(t *testing.T) {
 	t.Parallel()
 	good := AppRegistryOptions{
-		URL: "https://quay.io", Username: robot, Password: password, FirstRelease: "1.0.0", Timeout: time.Second, HTTP: newClient(),
+		URL: "https://quay.io", Username: robot, Password: clients.Secret(password), FirstRelease: "1.0.0", Timeout: time.Second, HTTP: newClient(),
 	}
 	token := func(token string) func(*AppRegistryOptions) {
-		return func(o *AppRegistryOptions) { o.Username, o.Password, o.Token = "", "", clients.Secret(token) }
+		return func(o *AppRegistryOptions) { o.Username, o.Password, o.Token = "", nil, clients.Secret(token) }
 	}
 	for name, test := range map[string]struct {
 		fault  string
@@ -128,7 +128,7 @@ func TestNewAppRegistryChecksOptions(t *testing.T) {
 		"anonymous":          {"", token("")},
 		"line end":           {"no header may have", token("basic " + basicHeader() + "\n")},
 		"two logins":         {"", func(o *AppRegistryOptions) { o.Token = "basic " + clients.Secret(basicHeader()) }},
-		"no password":        {"go together", func(o *AppRegistryOptions) { o.Password = "" }},
+		"no password":        {"go together", func(o *AppRegistryOptions) { o.Password = nil }},
 		"no username":        {"go together", func(o *AppRegistryOptions) { o.Username = "" }},
 		"no URL":             {"quay: address", func(o *AppRegistryOptions) { o.URL = "quay.io" }},
 		"credentials in URL": {"address holds credentials", func(o *AppRegistryOptions) { o.URL = "https://" + password + "@quay.io" }},
@@ -174,9 +174,9 @@ func TestAppRegistryPing(t *testing.T) {
 		answer *sandbox.Answer
 		want   verdict
 	}{
-		"wrong password":    {func(o *AppRegistryOptions) { o.Password = "wrong" }, nil, credentials},
-		"anonymous":         {func(o *AppRegistryOptions) { o.Username, o.Password = "", "" }, nil, success},
-		"another token":     {func(o *AppRegistryOptions) { o.Username, o.Password, o.Token = "", "", "Bearer x" }, nil, success},
+		"wrong password":    {func(o *AppRegistryOptions) { o.Password = clients.Secret("wrong") }, nil, credentials},
+		"anonymous":         {func(o *AppRegistryOptions) { o.Username, o.Password = "", nil }, nil, success},
+		"another token":     {func(o *AppRegistryOptions) { o.Username, o.Password, o.Token = "", nil, clients.Secret("Bearer x") }, nil, success},
 		"no such login":     {nil, &sandbox.Answer{Status: 404, Body: "<html>"}, success},
 		"no answer":         {nil, &sandbox.Answer{}, passes},
 		"credentials echo":  {nil, &sandbox.Answer{Status: 401, Body: appError("unauthorized-access", password)}, credentials},

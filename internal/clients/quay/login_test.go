@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/omps-consumer/omps-consumer/internal/clients"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
@@ -68,14 +69,14 @@ func TestLoginBasic(t *testing.T) {
 		return true
 	})
 	mustPush(t, newOCI(t, f, nil), etcd("7", "a"))
-	_, err := newOCI(t, f, func(o *OCIOptions) { o.Password = "wrong" }).Push(t.Context(), releaseOf(etcd("8", "a")))
+	_, err := newOCI(t, f, func(o *OCIOptions) { o.Password = clients.Secret("wrong") }).Push(t.Context(), releaseOf(etcd("8", "a")))
 	wantError(t, err, pipeline.Transient, pipeline.ReasonUnauthorized)
 }
 
 func TestLoginAnonymous(t *testing.T) {
 	t.Parallel()
 	f := newRegistry(t)
-	mustPush(t, newOCI(t, f, func(o *OCIOptions) { o.Username, o.Password = "", "" }), etcd("7", "a"))
+	mustPush(t, newOCI(t, f, func(o *OCIOptions) { o.Username, o.Password = "", nil }), etcd("7", "a"))
 	for _, auth := range f.authorizations() {
 		if auth != "" {
 			t.Errorf("sent %q", auth)
@@ -87,7 +88,7 @@ func TestLoginRefused(t *testing.T) {
 	t.Parallel()
 	f := newRegistry(t)
 	withTokens(f)
-	_, err := newOCI(t, f, func(o *OCIOptions) { o.Password = "wrong" }).Push(t.Context(), releaseOf(etcd("7", "a")))
+	_, err := newOCI(t, f, func(o *OCIOptions) { o.Password = clients.Secret("wrong") }).Push(t.Context(), releaseOf(etcd("7", "a")))
 	wantError(t, err, pipeline.Transient, pipeline.ReasonUnauthorized)
 	if !strings.Contains(err.Error(), "Could not find robot with username") {
 		t.Errorf("error is %v, without what Quay says", err)
@@ -168,7 +169,7 @@ func TestPing(t *testing.T) {
 	if _, scopes := k.given(); len(scopes) != 0 {
 		t.Errorf("scopes are %q", scopes)
 	}
-	wantError(t, newOCI(t, f, func(o *OCIOptions) { o.Password = "wrong" }).Ping(t.Context()),
+	wantError(t, newOCI(t, f, func(o *OCIOptions) { o.Password = clients.Secret("wrong") }).Ping(t.Context()),
 		pipeline.Transient, pipeline.ReasonUnauthorized)
 	f.failing(stepPing, http.StatusServiceUnavailable, "")
 	wantError(t, newOCI(t, f, nil).Ping(t.Context()), pipeline.Transient, pipeline.ReasonQuayUnavailable)
@@ -185,17 +186,17 @@ func TestPing(t *testing.T) {
 
 func TestNewOCIChecksOptions(t *testing.T) {
 	t.Parallel()
-	good := OCIOptions{Registry: "quay.io", Username: robot, Password: password, Timeout: time.Second, HTTP: newClient()}
+	good := OCIOptions{Registry: "quay.io", Username: robot, Password: clients.Secret(password), Timeout: time.Second, HTTP: newClient()}
 	for name, test := range map[string]struct {
 		fault  string
 		change func(*OCIOptions)
 	}{
 		"good":               {"", func(*OCIOptions) {}},
-		"anonymous":          {"", func(o *OCIOptions) { o.Username, o.Password = "", "" }},
+		"anonymous":          {"", func(o *OCIOptions) { o.Username, o.Password = "", nil }},
 		"no registry":        {"registry: ", func(o *OCIOptions) { o.Registry = "" }},
 		"URL":                {"registry: ", func(o *OCIOptions) { o.Registry = "https://quay.io" }},
 		"registry and path":  {"registry: ", func(o *OCIOptions) { o.Registry = "quay.io/myorg" }},
-		"no password":        {"go together", func(o *OCIOptions) { o.Password = "" }},
+		"no password":        {"go together", func(o *OCIOptions) { o.Password = nil }},
 		"no username":        {"go together", func(o *OCIOptions) { o.Username = "" }},
 		"no timeout":         {"timeout must be positive", func(o *OCIOptions) { o.Timeout = 0 }},
 		"no client":          {"no HTTP client", func(o *OCIOptions) { o.HTTP = nil }},

@@ -38,7 +38,7 @@ type OCIOptions struct {
 	PlainHTTP bool   // no TLS, for a registry on the same machine
 
 	Username string // of a robot account; with no Password: anonymous
-	Password clients.Secret
+	Password clients.Credential
 
 	// Timeout bounds the push of one bundle with all its requests and its waits
 	// for leases, each step of a deletion, and so a call of Visibility or of Ping.
@@ -56,7 +56,7 @@ func (o OCIOptions) validate() error {
 	if _, err := name.NewRegistry(o.Registry, name.StrictValidation); err != nil {
 		faults = append(faults, fmt.Errorf("registry: %w", err))
 	}
-	if (o.Username == "") != (o.Password == "") {
+	if (o.Username == "") != (clients.SecretOf(o.Password) == "") {
 		faults = append(faults, errors.New("a username and a password go together"))
 	}
 	if o.Timeout <= 0 {
@@ -91,12 +91,9 @@ func NewOCI(o OCIOptions) (*OCI, error) {
 	if err != nil {
 		return nil, err
 	}
-	auth := authn.Anonymous
-	if o.Username != "" {
-		auth = authn.FromConfig(authn.AuthConfig{Username: o.Username, Password: o.Password.Reveal()})
-	}
+	account := accountOf(o.Username, o.Password)
 	return &OCI{
-		registry: registry, auth: auth, wire: newWire(o, registry), timeout: o.Timeout,
+		registry: registry, auth: account.authenticator(), wire: newWire(o, account, registry), timeout: o.Timeout,
 		publicity: publicity{setter: o.Visibility, timeout: o.Timeout},
 		locks:     nameLocks{shared: o.Locker},
 	}, nil

@@ -107,7 +107,7 @@ func readError(resp *http.Response) string {
 // blank takes our credentials and the secrets of addresses out of text.
 func (w *wire) blank(text string, req *http.Request) string {
 	_, credentials, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-	for _, secret := range append([]string{credentials}, w.secrets...) {
+	for _, secret := range append(w.account.secrets(), credentials) {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "***")
 		}

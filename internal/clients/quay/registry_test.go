@@ -247,7 +247,7 @@ func newClient() *clients.Client {
 func newOCI(t *testing.T, f *fakeRegistry, change func(*OCIOptions)) *OCI {
 	t.Helper()
 	o := OCIOptions{
-		Registry: f.host(), PlainHTTP: true, Username: robot, Password: password,
+		Registry: f.host(), PlainHTTP: true, Username: robot, Password: clients.Secret(password),
 		Timeout: 10 * time.Second, HTTP: newClient(),
 	}
 	if change != nil {

@@ -22,7 +22,7 @@ type ResolverOptions struct {
 	PlainHTTP bool   // no TLS to Registry; any other is only spoken to over TLS
 
 	Username string // at Registry; with no Password: anonymous
-	Password clients.Secret
+	Password clients.Credential
 
 	// Known are other registries that may lie on a private network, each as
 	// host[:port]. They are asked anonymously.
@@ -139,7 +139,7 @@ func (r *Resolver) login(ctx context.Context, repo name.Repository) (*session, e
 		if r.known[repo.Registry] {
 			client = r.http
 		}
-		wire, auth = newWire(OCIOptions{HTTP: client}, repo.Registry), authn.Anonymous
+		wire, auth = newWire(OCIOptions{HTTP: client}, nil, repo.Registry), authn.Anonymous
 	}
 	rt, err := transport.NewWithContext(ctx, repo.Registry, auth,
 		transport.NewUserAgent(wire, userAgent), []string{repo.Scope(transport.PullScope)})

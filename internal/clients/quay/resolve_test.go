@@ -61,7 +61,7 @@ func newResolver(t *testing.T, f *fakeRegistry, change func(*ResolverOptions)) *
 	return r
 }
 
-func asRobot(o *ResolverOptions) { o.Username, o.Password = robot, password }
+func asRobot(o *ResolverOptions) { o.Username, o.Password = robot, clients.Secret(password) }
 
 // knowing makes f, which has TLS, a known registry beside another of one's own.
 func knowing(f *fakeRegistry) func(*ResolverOptions) {
@@ -315,13 +315,13 @@ func TestResolveManyAtOnce(t *testing.T) {
 func TestNewResolverChecksOptions(t *testing.T) {
 	t.Parallel()
 	good := ResolverOptions{
-		Registry: "quay.io", Username: robot, Password: password, Known: []string{"docker.io", "registry.example:5000"},
+		Registry: "quay.io", Username: robot, Password: clients.Secret(password), Known: []string{"docker.io", "registry.example:5000"},
 		Timeout: time.Second, HTTP: newClient(), Internet: newClient(),
 	}
 	for fault, change := range map[string]func(*ResolverOptions){
 		"":                                      func(*ResolverOptions) {},
 		"registry: ":                            func(o *ResolverOptions) { o.Registry = "" },
-		"go together":                           func(o *ResolverOptions) { o.Password = "" },
+		"go together":                           func(o *ResolverOptions) { o.Password = nil },
 		"positive":                              func(o *ResolverOptions) { o.Timeout = 0 },
 		"no HTTP client":                        func(o *ResolverOptions) { o.HTTP = nil },
 		"no HTTP client for the internet":       func(o *ResolverOptions) { o.Internet = nil },

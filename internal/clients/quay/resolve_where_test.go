@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/omps-consumer/omps-consumer/internal/clients"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
@@ -28,7 +29,7 @@ func TestResolveTokens(t *testing.T) {
 	}
 	_, err := newResolver(t, f, nil).ResolveImage(t.Context(), reference)
 	wantUnresolved(t, err, true, pipeline.ReasonImageUnavailable)
-	_, err = newResolver(t, f, func(o *ResolverOptions) { asRobot(o); o.Password = "wrong" }).ResolveImage(t.Context(), reference)
+	_, err = newResolver(t, f, func(o *ResolverOptions) { asRobot(o); o.Password = clients.Secret("wrong") }).ResolveImage(t.Context(), reference)
 	wantUnresolved(t, err, false, pipeline.ReasonUnauthorized)
 
 	f.taken()
@@ -64,7 +65,7 @@ func TestResolveBasic(t *testing.T) {
 	mustResolve(t, newResolver(t, f, asRobot), reference, digest)
 	_, err := newResolver(t, f, nil).ResolveImage(t.Context(), reference)
 	wantUnresolved(t, err, true, pipeline.ReasonImageUnavailable)
-	_, err = newResolver(t, f, func(o *ResolverOptions) { asRobot(o); o.Password = "wrong" }).ResolveImage(t.Context(), reference)
+	_, err = newResolver(t, f, func(o *ResolverOptions) { asRobot(o); o.Password = clients.Secret("wrong") }).ResolveImage(t.Context(), reference)
 	wantUnresolved(t, err, false, pipeline.ReasonUnauthorized)
 }
 

@@ -18,15 +18,15 @@ const maxAPIAnswer = 1 << 20
 
 // APIOptions describe Quay's own API, which is not part of the registry.
 type APIOptions struct {
-	URL   string         // of Quay, such as https://quay.io
-	Token clients.Secret // of an OAuth application with the scope repo:admin; "": none
+	URL   string             // of Quay, such as https://quay.io
+	Token clients.Credential // of an OAuth application with the scope repo:admin; nil: none
 	HTTP  *clients.Client
 }
 
 // API changes repositories through Quay's API. It is safe for concurrent use.
 type API struct {
 	base  *url.URL
-	token *clients.Secret
+	token *clients.Credential // behind a pointer, so that fmt does not print it
 	http  *clients.Client
 }
 
@@ -56,7 +56,7 @@ func (a *API) MakePublic(ctx context.Context, repository string) (pipeline.Visib
 	switch {
 	case public:
 		return pipeline.VisibilityPublic, nil
-	case *a.token == "" && (err == nil || isHidden(err)):
+	case a.secret() == "" && (err == nil || isHidden(err)):
 		return pipeline.VisibilityPrivate, errors.New("no OAuth token to change it with")
 	case err != nil:
 		return "", err
@@ -118,6 +118,9 @@ func (a *API) changeVisibility(ctx context.Context, repository string) error {
 	return nil
 }
 
+// secret is the token of this moment, "" when there is none.
+func (a *API) secret() clients.Secret { return clients.SecretOf(*a.token) }
+
 func (a *API) endpoint(repository string, more ...string) *url.URL {
 	return a.base.JoinPath(append([]string{"api/v1/repository", repository}, more...)...)
 }
@@ -130,8 +133,8 @@ func (a *API) call(ctx context.Context, method string, target *url.URL, body []b
 	if err != nil {
 		return err
 	}
-	if *a.token != "" {
-		req.Header.Set("Authorization", "Bearer "+a.token.Reveal())
+	if token := a.secret(); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token.Reveal())
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {

@@ -146,7 +146,7 @@ func TestVisibilityIsUnknownAfterLostAnswer(t *testing.T) {
 		_, _ = io.WriteString(w, `{"is_public":false}`)
 	}))
 	t.Cleanup(s.Close)
-	api, err := NewAPI(APIOptions{URL: s.URL, Token: oauthToken, HTTP: newClient()})
+	api, err := NewAPI(APIOptions{URL: s.URL, Token: clients.Secret(oauthToken), HTTP: newClient()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestOAuthTokenStaysAtHome(t *testing.T) {
 		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
 	}))
 	t.Cleanup(home.Close)
-	api, err := NewAPI(APIOptions{URL: home.URL, Token: oauthToken, HTTP: newClient()})
+	api, err := NewAPI(APIOptions{URL: home.URL, Token: clients.Secret(oauthToken), HTTP: newClient()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestOAuthTokenStaysAtHome(t *testing.T) {
 			t.Errorf("token was sent elsewhere: %s", request)
 		}
 	}
-	for _, text := range []string{fmt.Sprintf("%+v", api), fmt.Sprintf("%#v", api), fmt.Sprintf("%+v", APIOptions{Token: oauthToken})} {
+	for _, text := range []string{fmt.Sprintf("%+v", api), fmt.Sprintf("%#v", api), fmt.Sprintf("%+v", APIOptions{Token: clients.Secret(oauthToken)})} {
 		if strings.Contains(text, oauthToken) {
 			t.Errorf("printing gives the token away: %s", text)
 		}

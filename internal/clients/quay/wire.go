@@ -1,7 +1,6 @@
 package quay
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -29,15 +28,11 @@ type wire struct {
 	next      http.RoundTripper
 	registry  string // host[:port]
 	plainHTTP bool
-	secrets   []string // never to be in an error
+	account   *account // whose password is never to be in an error; nil: nobody's
 }
 
-func newWire(o OCIOptions, registry name.Registry) *wire {
-	w := &wire{client: o.HTTP, next: o.HTTP.RoundTripper(), registry: registry.RegistryStr(), plainHTTP: o.PlainHTTP}
-	if password := o.Password.Reveal(); password != "" {
-		w.secrets = []string{base64.StdEncoding.EncodeToString([]byte(o.Username + ":" + password)), password}
-	}
-	return w
+func newWire(o OCIOptions, account *account, registry name.Registry) *wire {
+	return &wire{client: o.HTTP, next: o.HTTP.RoundTripper(), registry: registry.RegistryStr(), plainHTTP: o.PlainHTTP, account: account}
 }
 
 func (w *wire) scheme() string {
