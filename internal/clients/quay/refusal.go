@@ -93,8 +93,24 @@ func joinText(parts ...string) string {
 // withoutSecrets blanks the credentials that a body echoes, in an answer that
 // the library makes its own error of.
 func (w *wire) withoutSecrets(req *http.Request, resp *http.Response) *http.Response {
-	resp.Body = io.NopCloser(strings.NewReader(w.blank(readError(resp), req)))
+	resp.Body = io.NopCloser(strings.NewReader(w.blank(plainlySpelled(readError(resp)), req)))
 	return resp
+}
+
+// plainlySpelled is JSON without escapes that hide letters, so that a secret in it
+// can be found. Other text is returned as it is.
+func plainlySpelled(text string) string {
+	var value any
+	if json.Unmarshal([]byte(text), &value) != nil {
+		return text
+	}
+	var plain strings.Builder
+	encoder := json.NewEncoder(&plain)
+	encoder.SetEscapeHTML(false)
+	if encoder.Encode(value) != nil {
+		return text
+	}
+	return plain.String()
 }
 
 // readError is as much of the body of an error as is worth reading and has come.
