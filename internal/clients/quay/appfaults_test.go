@@ -120,7 +120,10 @@ func (a apps) meet(t *testing.T, x fault, method string, nth int32) (context.Con
 		if n := seen.Add(1) - 1; nth >= 0 && n != nth {
 			return nil
 		}
-		if x.hung && !x.acted {
+		switch {
+		case x.hung && x.acted:
+			return actedUpon(lose)
+		case x.hung:
 			lose()
 			<-r.Context().Done()
 			return &sandbox.Answer{}
@@ -128,9 +131,6 @@ func (a apps) meet(t *testing.T, x fault, method string, nth int32) (context.Con
 		answer := &sandbox.Answer{Status: x.status, Body: x.body, After: x.acted, Header: http.Header{"Retry-After": {"7"}}}
 		if x.status/100 == 3 {
 			answer.Header.Set("Location", a.URL()+"/elsewhere")
-		}
-		if x.hung {
-			lose() // the answer comes when nobody waits for it any more
 		}
 		return answer
 	})

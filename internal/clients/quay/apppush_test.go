@@ -249,8 +249,7 @@ func TestPushLocksTheRepository(t *testing.T) {
 			t.Errorf("%s is leased to %+v", lockName, lease)
 			return nil
 		}
-		locker.lose(lockName, errLost)
-		return &sandbox.Answer{After: true}
+		return actedUpon(func() { locker.lose(lockName, errLost) })
 	})
 	_, err := registry.Push(t.Context(), application("a", ""))
 	wantError(t, err, pipeline.Transient, pipeline.ReasonQuayUnavailable)

@@ -49,6 +49,12 @@ func (a apps) client(t *testing.T, change func(*AppRegistryOptions)) *AppRegistr
 	return registry
 }
 
+// actedUpon lets a request be done, and calls then while its client is in the
+// middle of the answer.
+func actedUpon(then func()) *sandbox.Answer {
+	return &sandbox.Answer{After: true, Status: http.StatusOK, Header: http.Header{"Content-Length": {"2"}}, Sent: then}
+}
+
 // has is what the etcd repository holds: release=content, in the order of the pushes.
 func (a apps) has(t *testing.T) []string {
 	t.Helper()
