@@ -143,6 +143,11 @@ func TestEntriesAreBounded(t *testing.T) {
 func TestLedgerThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	js := newJetStream(t)
+	// A server that loses its last stream clears the folder of all streams away,
+	// after its answer: a bucket made anew meanwhile would be refused.
+	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "leases"}); err != nil {
+		t.Fatal(err)
+	}
 	l := NewLedger(js, "ledger")
 	w := work(t, "myorg", "1")
 	check := func(what string, err error) {
