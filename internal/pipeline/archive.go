@@ -18,50 +18,59 @@ import (
 // sorted by path. Whatever is not a plain, complete and unambiguous archive
 // within the limits is Rejected as bad-archive.
 func ReadArchive(data []byte, limits Limits) ([]File, error) {
-	files, err := unpack(data, limits)
+	archive, err := openArchive(data, limits)
 	if err != nil {
-		return nil, Reject(ReasonBadArchive, fmt.Errorf("archive: %w", err))
+		return nil, err
 	}
-	return files, nil
+	return archive.files()
 }
 
-// declaredBytes is what the files of an archive say that they are together, and
-// no more than the limit on that. What is no archive has none.
-func declaredBytes(data []byte, limits Limits) int64 {
+// zipArchive is an archive whose directory has been read: its names and the
+// sizes that it declares are within the limits. Nothing is unpacked yet.
+type zipArchive []zipEntry
+
+// openArchive is the first half of ReadArchive.
+func openArchive(data []byte, limits Limits) (zipArchive, error) {
 	entries, err := readZip(data, limits.Files)
+	if err == nil {
+		err = checkNames(entries, limits)
+	}
+	if err == nil {
+		err = checkDeclared(entries, limits)
+	}
 	if err != nil {
-		return 0
+		return nil, badArchive(err)
 	}
-	n := uint64(0)
-	for _, e := range entries {
-		n = min(n+min(e.size, uint64(limits.UnpackedBytes)), uint64(limits.UnpackedBytes))
-	}
-	return int64(n)
+	return entries, nil
 }
 
-func unpack(data []byte, limits Limits) ([]File, error) {
-	entries, err := readZip(data, limits.Files)
-	if err != nil {
-		return nil, err
+func badArchive(err error) error {
+	return Reject(ReasonBadArchive, fmt.Errorf("archive: %w", err))
+}
+
+// bytes is what the files say that they are together.
+func (a zipArchive) bytes() int64 {
+	n := int64(0)
+	for _, e := range a {
+		n += int64(e.size)
 	}
-	if err := checkNames(entries, limits); err != nil {
-		return nil, err
-	}
-	if err := checkDeclared(entries, limits); err != nil {
-		return nil, err
-	}
-	files := make([]File, 0, len(entries))
+	return n
+}
+
+// files unpacks the regular files, sorted by path.
+func (a zipArchive) files() ([]File, error) {
+	files := make([]File, 0, len(a))
 	unpacker, ok := flate.NewReader(nil).(inflater)
 	if !ok {
-		return nil, errors.New("the inflater cannot be used again")
+		return nil, badArchive(errors.New("the inflater cannot be used again"))
 	}
-	for _, e := range entries {
+	for _, e := range a {
 		if strings.HasSuffix(e.name, "/") {
 			continue
 		}
 		content, err := e.content(unpacker)
 		if err != nil {
-			return nil, fmt.Errorf("%q: %w", e.name, err)
+			return nil, badArchive(fmt.Errorf("%q: %w", e.name, err))
 		}
 		files = append(files, File{Path: e.name, Data: content})
 	}

@@ -105,19 +105,24 @@ func (s Fetch) fetch(ctx context.Context, a Approved, held *share) (Manifests, e
 		a.Build.Archive.Checksum = Checksum{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
 	}
 	m := Manifests{Build: a.Build, Decision: a.Decision, Bytes: int64(len(data))}
-	if err := held.grow(m.Bytes + usualFactor*declaredBytes(data, s.Limits)); err != nil {
+	opened, err := openArchive(data, s.Limits)
+	if err != nil {
 		return m, err
 	}
-	if m.Files, err = ReadArchive(data, s.Limits); err != nil {
+	if err := held.grow(m.Bytes + usualFactor*opened.bytes()); err != nil {
 		return m, err
 	}
-	if err := held.grow(m.Bytes + inWork(m.Files)); err != nil {
+	if m.Files, err = opened.files(); err != nil {
+		return m, err
+	}
+	need := m.Bytes + inWork(m.Files)
+	if err := held.grow(need); err != nil {
 		return m, err
 	}
 	if m.operator, m.faults, err = readOperator(ctx, m.Files); err != nil {
 		return m, err
 	}
-	need := m.Bytes + inWork(m.Files) + m.operator.aliased()
+	need += m.operator.aliased()
 	held.shrink(need)
 	return m, held.grow(need)
 }
