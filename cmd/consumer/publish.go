@@ -90,7 +90,7 @@ func (c *cli) publish(ctx context.Context, archive string, f publishFlags) error
 	if err != nil {
 		return err
 	}
-	line.Edits = true
+	line.Prepare.Edits = true
 	ctx, cancel := context.WithTimeout(ctx, config.Intake.BuildTimeout)
 	defer cancel()
 	result := line.Run(ctx, pipeline.Trigger{

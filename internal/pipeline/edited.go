@@ -13,13 +13,11 @@ type Edited struct {
 	After  []byte
 }
 
-// editedFiles compares the files of an archive with what became of them. Those
-// of a bare bundle have moved into its manifests folder meanwhile.
-func editedFiles(archive, files []File) []Edited {
-	was := make(map[string][]byte, len(archive))
-	for _, f := range archive {
-		was[f.Path] = f.Data
-	}
+// editedFiles compares the files of an archive with what became of them, and with
+// the bundles that were made of these. Those of a bare bundle have moved into its
+// manifests folder meanwhile.
+func editedFiles(archive, files []File, bundles []Bundle) []Edited {
+	was, is := byPath(archive), byPath(files)
 	var list []Edited
 	for _, f := range files {
 		name := f.Path
@@ -35,5 +33,20 @@ func editedFiles(archive, files []File) []Edited {
 			list = append(list, Edited{Path: name, Before: before, After: f.Data})
 		}
 	}
+	for _, b := range bundles {
+		for _, f := range b.Files {
+			if strings.HasPrefix(f.Path, metadataDir+"/") && !bytes.Equal(is[f.Path], f.Data) {
+				list = append(list, Edited{Path: f.Path, Bundle: b.Version, After: f.Data})
+			}
+		}
+	}
 	return list
+}
+
+func byPath(files []File) map[string][]byte {
+	data := make(map[string][]byte, len(files))
+	for _, f := range files {
+		data[f.Path] = f.Data
+	}
+	return data
 }

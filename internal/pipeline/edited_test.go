@@ -44,6 +44,9 @@ func TestEdited(t *testing.T) {
 			"rewritten 1.0.0/csv.yaml", "rewritten 1.1.0/csv.yaml", "rewritten 1.2.0/csv.yaml",
 			"made metadata/annotations.yaml 1.0.0", "made metadata/annotations.yaml 1.1.0", "made metadata/annotations.yaml 1.2.0",
 		}},
+		{name: "also beside one that is not published", files: append(folder(t, "testdata/prepare/flat-one/in"), File{"metadata/annotations.yaml", []byte("annotations: {}\n")}), want: []string{
+			"rewritten csv.yaml", "made metadata/annotations.yaml 1.0.0+build.5",
+		}},
 		{name: "a release has no annotations", files: folder(t, "testdata/prepare/nested/in"), target: TargetAppRegistry, want: []string{
 			"rewritten 1.0.0/csv.yaml", "rewritten 1.1.0/csv.yaml", "rewritten 1.2.0/csv.yaml",
 		}},
@@ -58,12 +61,15 @@ func TestEdited(t *testing.T) {
 			if tt.target != "" {
 				order.Organization.Target = tt.target
 			}
-			rel, err := Prepare{}.Do(t.Context(), order)
+			rel, err := Prepare{Edits: true}.Do(t.Context(), order)
 			if err != nil {
 				t.Fatalf("%v: %v", err, FaultsOf(err))
 			}
 			if diff := cmp.Diff(tt.want, told(rel)); diff != "" {
 				t.Error(diff)
+			}
+			if rel, err = (Prepare{}).Do(t.Context(), order); err != nil || len(rel.Edited) > 0 {
+				t.Errorf("unasked: %v, %v", told(rel), err)
 			}
 		})
 	}
@@ -74,7 +80,7 @@ func TestEditedOfWhatIsRejected(t *testing.T) {
 	files := folder(t, "testdata/prepare/bundle/in")
 	order := orderOf(t, files)
 	order.Organization.AllowedRegistries = []string{"registry.example.net"}
-	rel, err := Prepare{}.Do(t.Context(), order)
+	rel, err := Prepare{Edits: true}.Do(t.Context(), order)
 	if ReasonOf(err) != ReasonForbiddenRegistry {
 		t.Fatalf("%v", err)
 	}

@@ -18,10 +18,7 @@ func pack(rel Release, op operator, files []File) (Release, error) {
 	if err != nil {
 		return rel, err
 	}
-	p := packer{rel: &rel, op: op, data: make(map[string][]byte, len(files)), packed: make(map[string]bool)}
-	for _, f := range files {
-		p.data[f.Path] = f.Data
-	}
+	p := packer{rel: &rel, op: op, data: byPath(files), packed: make(map[string]bool)}
 	if op.layout == layoutBundle {
 		p.bundle()
 	} else {
@@ -143,7 +140,6 @@ func (p *packer) packageManifests() {
 		b.Labels = bundleLabels(p.rel.Package, b)
 		notes := File{Path: metadataDir + "/annotations.yaml", Data: annotationsYAML(b.Labels)}
 		b.Files = append(p.manifestsOf(c), notes)
-		p.rel.Edited = append(p.rel.Edited, Edited{Path: notes.Path, Bundle: b.Version, After: notes.Data})
 		p.rel.Bundles = append(p.rel.Bundles, b)
 	}
 }

@@ -17,7 +17,6 @@ type Pipeline struct {
 	Ledger  Ledger           // nil: nothing is remembered
 	Now     func() time.Time // the caller's clock: the pipeline has none of its own
 	Metrics *Metrics
-	Edits   bool // results tell what became of each file: for one that is shown, not for hundreds that wait to be told
 }
 
 // Run takes t through every stage and returns one Result for each organization
@@ -59,9 +58,6 @@ func (p *Pipeline) Run(ctx context.Context, t Trigger) []Result {
 func (p *Pipeline) publish(ctx context.Context, r *run, m Manifests, org Organization) Result {
 	release, err := step(ctx, p, r, StagePrepare, p.Prepare.Do, Order{Manifests: m, Organization: org})
 	r.prepared(release)
-	if p.Edits {
-		r.common.Edited = release.Edited
-	}
 	if err != nil {
 		return r.result(err)
 	}

@@ -37,18 +37,22 @@ var ErrNoImage = errors.New("no such image")
 // organization pins digests.
 type Prepare struct {
 	Images map[string]ImageResolver // by organization; needed where one pins digests
+	Edits  bool                     // tell what became of each file: of one release that is shown, not of hundreds that wait to be told
 }
 
 // Do edits the manifests for one organization, validates what came out and packs
 // it for the organization's target. Manifests that may not be published, or not
 // be edited safely, are Rejected with every fault found.
-func (s Prepare) Do(ctx context.Context, o Order) (Release, error) {
-	rel := Release{Build: o.Manifests.Build, Organization: o.Organization}
+func (s Prepare) Do(ctx context.Context, o Order) (rel Release, err error) {
+	rel = Release{Build: o.Manifests.Build, Organization: o.Organization}
 	manifests, err := o.Manifests.identified(ctx, o.Organization.BundleDefaults)
 	if err != nil {
 		return rel, err
 	}
 	d := newDraft(manifests)
+	if s.Edits {
+		defer func() { rel.Edited = editedFiles(o.Manifests.Files, d.files, rel.Bundles) }()
+	}
 	d.warnings = append(d.warnings, o.Manifests.disagreements()...)
 	d.suffixPackage(o.Organization.PackageNameSuffix)
 	rel.Replacements = d.replaceRegistries(o.Organization.Rules)
@@ -57,7 +61,6 @@ func (s Prepare) Do(ctx context.Context, o Order) (Release, error) {
 	if o.Organization.PinDigests {
 		// What cannot be published whatever its digests are neither waits for
 		// them nor makes us ask registries that are not allowed.
-		rel.Edited = editedFiles(o.Manifests.Files, d.files)
 		if rel.Warnings, err = d.valid(o.Organization.AllowedRegistries); err != nil {
 			return rel, err
 		}
@@ -65,7 +68,6 @@ func (s Prepare) Do(ctx context.Context, o Order) (Release, error) {
 			return rel, err
 		}
 	}
-	rel.Edited = editedFiles(o.Manifests.Files, d.files)
 	if rel.Warnings, err = d.valid(o.Organization.AllowedRegistries); err != nil {
 		return rel, err
 	}

@@ -7,7 +7,7 @@ type Release struct {
 	Package      string       // operator package name
 	Bundles      []Bundle     // target oci
 	Application  *Application // target app-registry
-	Edited       []Edited     // also of manifests that are Rejected, as far as that came
+	Edited       []Edited     // where Prepare is to tell; also of manifests that are Rejected, as far as that came
 	Replacements []Replacement
 	Pinned       []Change // image references that got a digest
 	Warnings     []string

@@ -43,7 +43,7 @@ func (r *run) fetched(m Manifests) {
 
 func (r *run) prepared(rel Release) {
 	r.common.Package = rel.Package
-	r.common.Replacements, r.common.Pinned = rel.Replacements, rel.Pinned
+	r.common.Edited, r.common.Replacements, r.common.Pinned = rel.Edited, rel.Replacements, rel.Pinned
 	r.common.Warnings = rel.Warnings
 }
 
