@@ -20,10 +20,11 @@ const (
 	labelDefaultChannel = "operators.operatorframework.io.bundle.channel.default.v1"
 
 	mediaTypeRegistry = "registry+v1"
-
-	// labelQuayExpiry is Quay's own; see its docs on tag expiration.
-	labelQuayExpiry = "quay.expires-after"
 )
+
+// LabelExpires makes Quay delete a tag after the time it names; see its docs on tag
+// expiration. A release that removes itself from the registry is never meant.
+const LabelExpires = "quay.expires-after"
 
 // annotationsFile checks metadata/annotations.yaml. Its values count, not only
 // their presence, which is all that opm looks at: they become the image's labels.
@@ -42,8 +43,8 @@ func (r *report) annotationsFile(op operator) {
 		return
 	}
 	r.labelValues(*op.notes, notes)
-	if present(notes, labelQuayExpiry) {
-		r.faultf(*op.notes, "annotations."+labelQuayExpiry, "would make Quay delete the image again")
+	if present(notes, LabelExpires) {
+		r.faultf(*op.notes, "annotations."+LabelExpires, "would make Quay delete the image again")
 	}
 	for _, want := range []struct{ label, value string }{
 		{labelMediaType, mediaTypeRegistry},

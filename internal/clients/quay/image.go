@@ -15,10 +15,6 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-// labelExpires makes Quay delete the tag after the time it names. A release
-// that removes itself from the registry is never meant.
-const labelExpires = "quay.expires-after"
-
 // Media types. A bundle image is one image manifest, never a list: it is the
 // same on every architecture. Docker's schema 2 is what every Quay since 3.0
 // takes and what OSBS builds bundles as, while one without
@@ -49,7 +45,7 @@ func Image(b pipeline.Bundle) (v1.Image, error) {
 
 func newImage(b pipeline.Bundle) (*image, error) {
 	for label := range b.Labels {
-		if strings.EqualFold(label, labelExpires) {
+		if strings.EqualFold(label, pipeline.LabelExpires) {
 			return nil, pipeline.Reject(pipeline.ReasonInvalidManifests,
 				fmt.Errorf("bundle has the label %s, which would delete its tag", label))
 		}
