@@ -26,7 +26,8 @@ const (
 // identified is the manifests with a package to belong to. Those that name none
 // themselves, the bare content of a bundle, become the bundle that the labels of
 // the build's image tell of, and where these are silent the organization's
-// defaults, which are for the builds of bundles and for archives by hand. Where nothing tells the package they are Rejected.
+// defaults, which are for the builds of bundles and for archives by hand. Where
+// nothing tells the package they are Rejected.
 func (m Manifests) identified(ctx context.Context, defaults BundleDefaults) (Manifests, error) {
 	op := m.operator
 	switch {

@@ -9,11 +9,11 @@ import (
 // draft is an operator on its way to one organization: its files after the
 // edits made so far, and what they read as.
 //
-// Three edits follow one another, in the order that OMPS had, so that each sees
-// what those before it did. All of them change spans of bytes, never a file's
-// style or comments, and each proves by reading the file again that nothing but
-// what it meant to change reads differently. What it cannot do safely, or not
-// prove, is a fault.
+// Edits follow one another, so that each sees what those before it did: the
+// suffix, the rules and the annotations, in the order that OMPS had, then the
+// digests. All of them change spans of bytes, never a file's style or comments,
+// and each proves by reading the file again that nothing but what it meant to
+// change reads differently. What it cannot do safely, or not prove, is a fault.
 type draft struct {
 	files    []File
 	op       operator
