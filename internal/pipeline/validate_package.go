@@ -24,7 +24,7 @@ func (r *report) packageManifests(op operator) {
 		}
 	}
 	if root := len(op.ofKind(kindCSV)) - len(csvs); root > 0 {
-		r.warnf("%d ClusterServiceVersions lie beside the version folders and are not published", root)
+		r.warnf("%d ClusterServiceVersions lie beside the version folders, and no bundles are made of them", root)
 	}
 	for _, folder := range foldersOf(csvs) {
 		r.versionFolder(op, folder)

@@ -49,7 +49,7 @@ var checks = []struct {
 	{"L8", "a folder without CSV is not looked into", root("other/z.yaml", "kind: CustomResourceDefinition"), "-", "-", "-", ""},
 	{"L9", "several CSVs in a folder, as flat archives have", twin, "", "E+", "E", "ClusterServiceVersion"},
 	{"L11", "a bad CRD beside the version folders", root("z.yaml", "kind: CustomResourceDefinition"), "E", "-", "-", "metadata"},
-	{"L11", "a bad CSV beside the version folders", root("z.yaml", "kind: ClusterServiceVersion"), "", "W", "", "are not published"},
+	{"L11", "a bad CSV beside the version folders", root("z.yaml", "kind: ClusterServiceVersion"), "", "W", "", "no bundles are made"},
 	{"L12", "a folder among the manifests", beside("more/z.yaml", "kind: Service"), "-", "-", "E", "lies in a folder"},
 	{"L12", "a hidden file", beside(".z.yaml", "kind: Service\nmetadata: {name: z}"), "-", "-", "E", "hidden file"},
 	{"L13", "no annotations file", drop("annotations"), "", "", "E", "no file with annotations"},
