@@ -90,13 +90,13 @@ func TestPushTakesTagsOfStrangers(t *testing.T) {
 	t.Parallel()
 	index := func(t *testing.T, f *fakeRegistry) {
 		list := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: empty.Image})
-		if err := remote.WriteIndex(reference(t, f, "tag"), list); err != nil {
+		if err := remote.WriteIndex(referenceOf(t, f, "tag"), list); err != nil {
 			t.Fatal(err)
 		}
 	}
 	image := func(config func(v1.Image) v1.Image) func(*testing.T, *fakeRegistry) {
 		return func(t *testing.T, f *fakeRegistry) {
-			if err := remote.Write(reference(t, f, "tag"), config(empty.Image)); err != nil {
+			if err := remote.Write(referenceOf(t, f, "tag"), config(empty.Image)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -19,8 +19,8 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-// reference is host/myorg/etcd with a tag of what a fake registry holds.
-func reference(t *testing.T, f *fakeRegistry, tag string) name.Tag {
+// referenceOf is host/myorg/etcd with a tag of what a fake registry holds.
+func referenceOf(t *testing.T, f *fakeRegistry, tag string) name.Tag {
 	t.Helper()
 	ref, err := name.NewTag(f.host()+"/myorg/etcd:"+tag, name.Insecure)
 	if err != nil {
@@ -32,7 +32,7 @@ func reference(t *testing.T, f *fakeRegistry, tag string) name.Tag {
 // named is the digest that a tag names, as somebody else reads it.
 func named(t *testing.T, f *fakeRegistry, tag string) string {
 	t.Helper()
-	found, err := remote.Head(reference(t, f, tag))
+	found, err := remote.Head(referenceOf(t, f, tag))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestPushPublishes(t *testing.T) {
 		t.Errorf("publication (-want +got):\n%s", diff)
 	}
 	for _, tag := range []string{"0.9.4", "n-v-r-0.9.4"} {
-		img, err := remote.Image(reference(t, f, tag))
+		img, err := remote.Image(referenceOf(t, f, tag))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,6 +28,9 @@ func TestParseReference(t *testing.T) {
 		"10.0.0.5/x":                     "10.0.0.5 x latest",
 		"[::1]:5000/x:1":                 "[::1]:5000 x 1",
 		"[fd00::1]/x:1":                  "[fd00::1] x 1",
+		"[::ffff:10.0.0.1]/x:1":          "", // container tools take no such spelling
+		"Myorg/x:1":                      "myorg x 1",
+		"quay.io:65536/x:1":              "",
 		"quay.io/" + long + ":1":         "quay.io " + long + " 1",
 		"quay.io/a__b/c-d.e:1":           "quay.io a__b/c-d.e 1",
 		"":                               "",

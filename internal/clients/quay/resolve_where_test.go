@@ -120,7 +120,7 @@ func TestResolvePrivate(t *testing.T) {
 	for host, where := range map[string]string{
 		f.host(): "is loopback", strings.Replace(f.host(), "127.0.0.1", "localhost", 1): "is loopback",
 		"10.255.255.1": "is private", "169.254.169.254": "is link-local", "[fd00:ec2::254]:8080": "is private",
-		"[::ffff:10.255.255.1]": "is private", "100.64.0.1": "is behind a carrier's NAT", "0.0.0.0:5000": "is unspecified",
+		"[::ffff:aff:ff01]": "is private", "100.64.0.1": "is behind a carrier's NAT", "0.0.0.0:5000": "is unspecified",
 	} {
 		_, err := r.ResolveImage(t.Context(), host+"/myorg/x:1")
 		wantUnresolved(t, err, true, pipeline.ReasonImageUnavailable)
