@@ -17,27 +17,30 @@ type corpusCase struct{ file, group, expect, stage, note string }
 
 func hostileCorpus(t *testing.T) []corpusCase {
 	t.Helper()
-	f, err := os.Open(filepath.Join(corpusDir, "bad", "bad.tsv"))
+	var cases []corpusCase
+	readCorpus(t, filepath.Join("bad", "bad.tsv"), func(at func(column string) string) {
+		cases = append(cases, corpusCase{at("file"), at("group"), at("expect"), at("stage"), at("note")})
+	})
+	return cases
+}
+
+// readCorpus calls visit for each line of one of the corpus's tables.
+func readCorpus(t *testing.T, name string, visit func(at func(column string) string)) {
+	t.Helper()
+	f, err := os.Open(filepath.Join(corpusDir, name))
 	if err != nil {
 		t.Skipf("the optional corpus is not here: %v", err)
 	}
 	defer f.Close()
 	r := tsv.NewReader(f)
-	r.Comma, r.FieldsPerRecord = '\t', -1
+	r.Comma, r.FieldsPerRecord, r.LazyQuotes = '\t', -1, true
 	rows, err := r.ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}
-	column := make(map[string]int)
-	for i, name := range rows[0] {
-		column[name] = i
-	}
-	var cases []corpusCase
 	for _, row := range rows[1:] {
-		at := func(name string) string { return row[column[name]] }
-		cases = append(cases, corpusCase{at("file"), at("group"), at("expect"), at("stage"), at("note")})
+		visit(func(column string) string { return row[slices.Index(rows[0], column)] })
 	}
-	return cases
 }
 
 // realCorpus lists the real archives of the given kinds, such as "bundle".

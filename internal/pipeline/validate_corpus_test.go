@@ -1,9 +1,7 @@
 package pipeline
 
 import (
-	tsv "encoding/csv"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,26 +48,10 @@ type measured struct{ file, format, courier, opm, api string }
 
 func measuredCorpus(t *testing.T) []measured {
 	t.Helper()
-	f, err := os.Open(filepath.Join(corpusDir, "index.tsv"))
-	if err != nil {
-		t.Skipf("the optional corpus is not here: %v", err)
-	}
-	defer f.Close()
-	r := tsv.NewReader(f)
-	r.Comma, r.FieldsPerRecord, r.LazyQuotes = '\t', -1, true
-	rows, err := r.ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	column := make(map[string]int)
-	for i, name := range rows[0] {
-		column[name] = i
-	}
 	var list []measured
-	for _, row := range rows[1:] {
-		at := func(name string) string { return row[column[name]] }
+	readCorpus(t, "index.tsv", func(at func(column string) string) {
 		list = append(list, measured{at("file"), at("format"), at("courier_ok"), at("opm_ok"), at("api_default_ok")})
-	}
+	})
 	return list
 }
 
