@@ -95,11 +95,7 @@ func tagsOf(b pipeline.Bundle, later []pipeline.Bundle) ([]string, error) {
 }
 
 func (o *OCI) newPush(ctx context.Context, repo name.Repository, image *image) (*push, error) {
-	rt, err := o.login(ctx, repo)
-	if err != nil {
-		return nil, err
-	}
-	s, err := newSession(repo, rt)
+	s, err := o.open(ctx, repo)
 	if err != nil {
 		return nil, err
 	}

@@ -177,11 +177,7 @@ func (s *session) named(ctx context.Context, tags []string) ([]v1.Hash, error) {
 func (o *OCI) deleteImage(ctx context.Context, repo name.Repository, image taggedImage) (gone []string, err error) {
 	timed, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	rt, err := o.login(timed, repo)
-	if err != nil {
-		return nil, err
-	}
-	s, err := newSession(repo, rt)
+	s, err := o.open(timed, repo)
 	if err != nil {
 		return nil, err
 	}

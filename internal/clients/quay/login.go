@@ -61,6 +61,15 @@ func (o *OCI) login(ctx context.Context, repo name.Repository) (http.RoundTrippe
 	return rt, nil
 }
 
+// open logs in and makes a session with repo.
+func (o *OCI) open(ctx context.Context, repo name.Repository) (*session, error) {
+	rt, err := o.login(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(repo, rt)
+}
+
 // authenticate asks the registry how it wants to be logged in to, and does it.
 // The library sends credentials to the registry and to the token realm that it
 // names, and never along with a redirect.
