@@ -52,13 +52,9 @@ func TestARefusalThatOutlivesItsWaiver(t *testing.T) {
 func TestARedrivenWaiver(t *testing.T) {
 	t.Parallel()
 	b, p := newBus(t), newPlant(t, "myorg")
-	p.says(nvr(1), refused)
 	o := p.gated(b)
 	o.Policy.MaxTries = 5
-	s := b.run(o)
-	b.announce(nvr(1))
-	b.becomes("myorg:rejected")
-	b.done()
+	s := p.refusesFirst(b, o)
 	p.hook(func(context.Context, push) error { return errQuay })
 	p.says(nvr(1), passed)
 	b.decide(nvr(1), true)
@@ -131,13 +127,9 @@ func (p *plant) holdAnswer(o events.Options, nth int64) (asked, answer chan stru
 func TestADecisionForTheRefusedAndTheWaiting(t *testing.T) {
 	t.Parallel()
 	b, p := newBus(t), newPlant(t, "myorg")
-	p.says(nvr(1), refused)
 	o := p.gated(b)
 	o.Policy.Recheck = time.Second
-	s := b.run(o)
-	b.announce(nvr(1))
-	b.becomes("myorg:rejected")
-	b.done()
+	s := p.refusesFirst(b, o)
 	p.says(nvr(1), missing) // the test is run again
 	b.ask(events.PushEvent{ID: "r1", Organization: "myorg", NVR: nvr(1), Repository: "elsewhere"})
 	b.becomes("myorg:rejected", "myorg:waiting")

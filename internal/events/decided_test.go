@@ -20,6 +20,21 @@ import (
 // waits is looked at again after ten seconds, and then after an hour.
 const atOnce = 5 * time.Second
 
+// refusesFirst runs a service, and waits until the gate has refused it build 1.
+func (p *plant) refusesFirst(b *bus, o events.Options) *service {
+	b.tb.Helper()
+	p.says(nvr(1), refused)
+	s := b.run(o)
+	b.announce(nvr(1))
+	var rejected []string
+	for _, org := range p.orgs {
+		rejected = append(rejected, org.Name+":rejected")
+	}
+	b.becomes(rejected...)
+	b.done()
+	return s
+}
+
 func TestADecisionPublishesWhatWaits(t *testing.T) {
 	t.Parallel()
 	b, p := newBus(t), newPlant(t, "myorg")
@@ -94,11 +109,7 @@ func TestADecisionEndsWhatWaits(t *testing.T) {
 func TestAWaiverPublishesWhatWasRejected(t *testing.T) {
 	t.Parallel()
 	b, p := newBus(t), newPlant(t, "myorg", "other")
-	p.says(nvr(1), refused)
-	s := b.run(p.gated(b))
-	b.announce(nvr(1))
-	b.becomes("myorg:rejected", "other:rejected")
-	b.done()
+	s := p.refusesFirst(b, p.gated(b))
 	b.decide(nvr(1), false) // still no: nobody is asked again
 	b.decided()
 	if got := p.askedFor(nvr(1)); got != 1 {
@@ -181,11 +192,7 @@ func TestADecisionDuringARun(t *testing.T) {
 func TestAWaivedBuildIsCarriedByItsDecision(t *testing.T) {
 	t.Parallel()
 	b, p := newBus(t), newPlant(t, "myorg", "other")
-	p.says(nvr(1), refused)
-	s := b.run(p.gated(b))
-	b.announce(nvr(1))
-	b.becomes("myorg:rejected", "other:rejected")
-	b.done()
+	s := p.refusesFirst(b, p.gated(b))
 	var down atomic.Bool
 	down.Store(true)
 	p.hook(func(_ context.Context, asked push) error {
@@ -350,13 +357,9 @@ func TestAWaivedBuildWaitsForItsImage(t *testing.T) {
 		}
 		return pipeline.Wait(pipeline.ReasonImageUnavailable, errors.New("no such image"))
 	}
-	p.says(nvr(1), refused)
 	o := p.gated(b)
 	o.Policy.Recheck = time.Second
-	s := b.run(o)
-	b.announce(nvr(1))
-	b.becomes("myorg:rejected")
-	b.done()
+	s := p.refusesFirst(b, o)
 	p.says(nvr(1), passed)
 	b.decide(nvr(1), true)
 	b.becomes("myorg:rejected", "myorg:waiting")
