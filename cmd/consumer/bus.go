@@ -60,7 +60,7 @@ func (c *cli) connectBus(ctx context.Context, flags busFlags) (bus, error) {
 	if err != nil {
 		return bus{}, err
 	}
-	js, err := jetstream.New(conn)
+	js, err := jetstream.NewWithAPIPrefix(conn, config.NATS.APIPrefix)
 	if err != nil {
 		conn.Close()
 		return bus{}, fmt.Errorf("jetstream: %w", err)

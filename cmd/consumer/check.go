@@ -129,6 +129,9 @@ func natsProbe(c Config, log *slog.Logger) probe {
 		return probe{"nats, embedded on " + c.NATS.Embedded.Listen, pings(func(context.Context) error { return errNotAsked })}
 	}
 	return probe{"nats", func(ctx context.Context) ([]string, error) {
+		if err := c.NATS.checkAccount(); err != nil {
+			return nil, err
+		}
 		conn, err := connect(ctx, c.NATS, c.NATS.URL, log)
 		if err != nil {
 			return nil, err

@@ -42,6 +42,8 @@ type NATSConfig struct {
 	User            string         `yaml:"user"`
 	Password        SecretFile     `yaml:"password_file"`
 	TLS             NATSTLSConfig  `yaml:"tls"`
+	InboxPrefix     string         `yaml:"inbox_prefix"` // of the subjects that answers come on
+	APIPrefix       string         `yaml:"api_prefix"`   // under which another account's JetStream was imported, for commands
 	Manage          bool           `yaml:"manage"`
 	Replicas        int            `yaml:"replicas"`
 	Durable         string         `yaml:"durable"`
@@ -222,10 +224,12 @@ func DefaultConfig() Config {
 	limits, names := pipeline.DefaultLimits(), events.DefaultNames()
 	return Config{
 		NATS: NATSConfig{
-			Embedded: EmbeddedConfig{Listen: "127.0.0.1:4222", StoreDir: File{Written: "./data", Path: "data"}},
-			Manage:   true,
-			Replicas: 1,
-			Durable:  "omps",
+			Embedded:    EmbeddedConfig{Listen: "127.0.0.1:4222", StoreDir: File{Written: "./data", Path: "data"}},
+			InboxPrefix: "_INBOX",
+			APIPrefix:   ownAPIPrefix,
+			Manage:      true,
+			Replicas:    1,
+			Durable:     "omps",
 			Streams: StreamsConfig{
 				Koji: names.Koji, Greenwave: names.Greenwave, Requests: names.Requests,
 				Results: names.Results, DeadLetters: names.DeadLetters,

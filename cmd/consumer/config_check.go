@@ -100,6 +100,18 @@ func inClear(address string, schemes ...string) bool {
 // objectName is what NATS takes as a stream's or a consumer's name everywhere.
 var objectName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
+// subjectBeginning is the beginning of a subject, without the dot that follows.
+var subjectBeginning = regexp.MustCompile(`^[A-Za-z0-9_$-]+(\.[A-Za-z0-9_$-]+)*$`)
+
+const maxSubjectBeginning = 100
+
+func checkSubjectBeginning(s string) error {
+	if len(s) > maxSubjectBeginning || !subjectBeginning.MatchString(s) {
+		return fmt.Errorf("expects words of letters, digits, dashes, underscores or $ with dots between them, at most %d bytes", maxSubjectBeginning)
+	}
+	return nil
+}
+
 func (n *NATSConfig) check(f *faults) {
 	if n.URL != "" {
 		for _, u := range strings.Split(n.URL, ",") {
@@ -110,6 +122,8 @@ func (n *NATSConfig) check(f *faults) {
 	if n.Embedded.StoreDir.Written == "" {
 		f.add("nats.embedded.store_dir", "expects a folder")
 	}
+	f.check("nats.inbox_prefix", checkSubjectBeginning(n.InboxPrefix))
+	f.check("nats.api_prefix", checkSubjectBeginning(n.APIPrefix))
 	n.checkNames(f)
 	switch {
 	case n.Replicas != 1 && n.Replicas != 3 && n.Replicas != 5:

@@ -125,7 +125,7 @@ func (c *cli) emit(ctx context.Context, flags eventFlags, e event.Event, subject
 		return err
 	}
 	if flags.wait > 0 {
-		return c.awaitAnswer(ctx, b, e, time.Duration(flags.wait))
+		return c.awaitAnswer(ctx, b, e, subject, time.Duration(flags.wait))
 	}
 	return nil
 }

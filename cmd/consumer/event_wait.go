@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -49,10 +50,15 @@ func (w *waitFlag) Set(text string) error {
 func (w *waitFlag) Type() string { return "duration" }
 
 // awaitAnswer prints the results of a request as they come, until one is final.
-func (c *cli) awaitAnswer(ctx context.Context, b bus, e event.Event, limit time.Duration) error {
+// It reads those of the organization whose request was sent to subject, and no
+// others: who asks may have no permission for them.
+func (c *cli) awaitAnswer(ctx context.Context, b bus, e event.Event, subject string, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	options := events.WatchOptions{Stream: b.names.Results, Since: time.Now().Add(-clockSkew), Logger: b.log}
+	options := events.WatchOptions{
+		Stream: b.names.Results, Organizations: []string{subject[strings.LastIndexByte(subject, '.')+1:]},
+		Since: time.Now().Add(-clockSkew), Logger: b.log,
+	}
 	err := events.Watch(ctx, b.js, options, func(w events.Watched) error {
 		if asked := w.Data.Trigger; w.Err != nil || asked.ID != e.ID() || asked.Source != e.Source() {
 			return nil //nolint:nilerr // it is no answer to us

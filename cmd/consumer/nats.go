@@ -19,8 +19,22 @@ func connect(ctx context.Context, c NATSConfig, url string, log *slog.Logger) (*
 		URL: url, Name: "omps-consumer", Logger: log,
 		CredentialsFile: c.CredentialsFile.Path, NkeySeedFile: c.NKeySeedFile.Path,
 		User: c.User, PasswordFile: c.Password.Path,
-		TLS: events.TLSFiles{CAFile: c.TLS.CAFile.Path, CertFile: c.TLS.CertFile.Path, KeyFile: c.TLS.KeyFile.Path},
+		InboxPrefix: c.InboxPrefix,
+		TLS:         events.TLSFiles{CAFile: c.TLS.CAFile.Path, CertFile: c.TLS.CertFile.Path, KeyFile: c.TLS.KeyFile.Path},
 	})
+}
+
+// ownAPIPrefix is what JetStream requests begin with in the account whose
+// JetStream they are for.
+const ownAPIPrefix = "$JS.API"
+
+// checkAccount refuses an account that only imports the JetStream of another
+// one: keys could not be written from there.
+func (n NATSConfig) checkAccount() error {
+	if n.APIPrefix != ownAPIPrefix {
+		return fmt.Errorf("nats.api_prefix is %s, which is for commands: the service has to be in the account that holds the streams, with %s", n.APIPrefix, ownAPIPrefix)
+	}
+	return nil
 }
 
 // provisionOptions say which streams and durables the service needs.

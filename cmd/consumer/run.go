@@ -31,6 +31,9 @@ func (c *cli) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := config.NATS.checkAccount(); err != nil {
+				return &usageError{err}
+			}
 			log := newLogger(config.Log, c.stderr)
 			for _, w := range config.Warnings {
 				log.Warn("configuration: " + w)

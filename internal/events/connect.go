@@ -28,6 +28,10 @@ type ConnOptions struct {
 	PasswordFile    string
 	TLS             TLSFiles
 
+	// InboxPrefix is what the subjects of answers to us begin with, so that a
+	// server can keep them from other users; "": _INBOX.
+	InboxPrefix string
+
 	Logger *slog.Logger // nil: silent
 	// Closed is called once when the connection is closed for good, with the
 	// last error it met, if any. It may be nil.
@@ -121,6 +125,9 @@ func (o ConnOptions) connect(log *slog.Logger) (*nats.Conn, error) {
 		}
 		return backoff(attempt, lastWait)
 	}))
+	if o.InboxPrefix != "" {
+		options = append(options, nats.CustomInboxPrefix(o.InboxPrefix))
+	}
 	if o.TLS.CAFile != "" {
 		options = append(options, nats.RootCAs(o.TLS.CAFile))
 	}
