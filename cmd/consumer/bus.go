@@ -96,8 +96,10 @@ func checkedConfig(path string) (c Config, f *faults, err error) {
 
 // explained says what a missing JetStream looks like from here.
 func explained(err error) error {
-	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
-		return fmt.Errorf("jetstream is not enabled on the nats server, or not for this account: %w", err)
+	// The library has two of the latter, one for consumers that push.
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, nats.ErrJetStreamNotEnabled) {
+		return fmt.Errorf("jetstream is not enabled on the nats server, or this account may not ask for this"+
+			" (nats.api_prefix is what it imports JetStream under, and --organization asks for less): %w", err)
 	}
 	return err
 }

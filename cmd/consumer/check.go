@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
-	"github.com/omps-consumer/omps-consumer/internal/events"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
@@ -137,7 +136,9 @@ func natsProbe(c Config, log *slog.Logger) probe {
 			return nil, err
 		}
 		defer conn.Close()
-		report, err := lookAtNATS(ctx, conn, events.PreflightOptions{Provision: provisionOptions(c), Look: true})
+		options := preflightOptions(c)
+		options.Look = true
+		report, err := lookAtNATS(ctx, conn, options)
 		if err != nil {
 			return nil, err // which holds the warnings
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -160,11 +161,27 @@ func validEvent(e event.Event) (nats.Header, []byte, error) {
 	return events.EncodeStructured(e)
 }
 
-// send publishes a message to JetStream and waits until it is stored.
+// send publishes a message to JetStream and waits until it is stored, or until
+// the server says that it may not be: it does so to the error handler alone.
 func send(ctx context.Context, conn *nats.Conn, msg *nats.Msg, id string) (*jetstream.PubAck, error) {
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return nil, err
 	}
-	return js.PublishMsg(ctx, msg, jetstream.WithMsgID(id))
+	ctx, deny := context.WithCancelCause(ctx)
+	defer deny(nil)
+	before := conn.ErrorHandler()
+	conn.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			deny(err)
+		} else if before != nil {
+			before(nc, sub, err)
+		}
+	})
+	defer conn.SetErrorHandler(before)
+	ack, err := js.PublishMsg(ctx, msg, jetstream.WithMsgID(id))
+	if denied := context.Cause(ctx); err != nil && errors.Is(denied, nats.ErrPermissionViolation) {
+		return nil, denied
+	}
+	return ack, err
 }

@@ -66,7 +66,7 @@ func (c Config) reader(set *schemas.Set) events.Reader {
 // preflight makes or checks all that the service needs on NATS. What keeps it
 // from running is one error, and what is unsafe one warning.
 func preflight(ctx context.Context, conn *nats.Conn, c Config, log *slog.Logger) error {
-	report, err := lookAtNATS(ctx, conn, events.PreflightOptions{Provision: provisionOptions(c), Embedded: c.NATS.URL == ""})
+	report, err := lookAtNATS(ctx, conn, preflightOptions(c))
 	if err != nil {
 		return err
 	}
@@ -77,6 +77,15 @@ func preflight(ctx context.Context, conn *nats.Conn, c Config, log *slog.Logger)
 		log.Warn("preflight: the nats server is not as safe as it should be", "warnings", report.Warnings)
 	}
 	return nil
+}
+
+// preflightOptions say what the service needs to do with NATS.
+func preflightOptions(c Config) events.PreflightOptions {
+	o := events.PreflightOptions{Provision: provisionOptions(c), Embedded: c.NATS.URL == ""}
+	for _, organization := range c.Organizations {
+		o.Archives = o.Archives || organization.AcceptArchives
+	}
+	return o
 }
 
 func lookAtNATS(ctx context.Context, conn *nats.Conn, o events.PreflightOptions) (events.Report, error) {

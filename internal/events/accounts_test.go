@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ var roles = []role{
 	{"myorg", "_INBOX_CLI.myorg", "JS.OMPS.API"},
 	{"myorg-reader", "_INBOX_READER.myorg", "JS.OMPS.API"},
 	{"reader", "_INBOX_READER", "JS.OMPS.API"},
-	{"admin", "_INBOX_ADMIN", "$JS.API"}, // last: what it may do can leave less for others
+	{"admin", "_INBOX_ADMIN", "$JS.API"},
 }
 
 type role struct{ name, inbox, api string }
@@ -60,7 +61,7 @@ func logIn(tb testing.TB, a *eventstest.Accounts, r role) *actor {
 	return as
 }
 
-// api is a subject of JetStream as the role's account knows it.
+// subject is one of JetStream's as the role's account knows it.
 func (a *actor) subject(s string) string {
 	if rest, ok := strings.CutPrefix(s, "$JS.API."); ok {
 		return a.api + "." + rest
@@ -170,7 +171,7 @@ func (a *actor) hear(subject string, happen func()) error {
 }
 
 // consumer makes one that ends by itself, and returns its name.
-func (a *actor) consumer(stream string, filter string, deliver string) (name string, err error) {
+func (a *actor) consumer(stream, filter, deliver string) (name string, err error) {
 	a.tb.Helper()
 	name = nats.NewInbox()[len("_INBOX."):]
 	config := map[string]any{
@@ -199,7 +200,7 @@ func (a *actor) pull(stream, name string) error {
 	return err
 }
 
-// world is a server with the shipped accounts, and every role logged in.
+// world is a server with the shipped accounts, and the roles that log in.
 type world struct {
 	*eventstest.Accounts
 	t      *testing.T
@@ -211,14 +212,21 @@ func newWorld(t *testing.T, o eventstest.AccountsOptions) *world {
 	t.Helper()
 	o.Folder = deployed
 	w := &world{Accounts: eventstest.StartAccounts(t, o), t: t, actors: map[string]*actor{}}
-	for _, r := range roles {
-		w.actors[r.name] = logIn(t, w.Accounts, r)
-	}
 	var err error
-	if w.js, err = jetstream.New(w.actors["admin"].nc); err != nil {
+	if w.js, err = jetstream.New(w.as("admin").nc); err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// as is the role of that name, logged in once.
+func (w *world) as(name string) *actor {
+	w.t.Helper()
+	if w.actors[name] == nil {
+		i := slices.IndexFunc(roles, func(r role) bool { return r.name == name })
+		w.actors[name] = logIn(w.t, w.Accounts, roles[i])
+	}
+	return w.actors[name]
 }
 
 // provision makes what is missing of all there is, with the rights of the
@@ -252,18 +260,18 @@ func (w *world) must(err error) {
 func (w *world) seed() {
 	w.t.Helper()
 	w.provision()
-	service, operator := w.actors["service"], w.actors["operator"]
+	service, operator := w.as("service"), w.as("operator")
 	for _, org := range []string{"myorg", "other"} {
 		w.must(service.publish("omps.result.published."+org+".etcd", []byte("{}")))
 		w.must(service.publish("$KV.omps-ledger."+org+".etcd-1-1", []byte("{}")))
 		w.must(operator.publish("omps.request.push."+org, []byte("{}")))
 	}
 	w.must(service.publish("omps.dead-letter.internal", []byte("{}")))
-	w.must(w.actors["myorg"].publish("$O.omps-uploads-myorg.M.bmFtZQ==", []byte("{}")))
-	w.must(w.actors["bridge"].publish("koji.build.completed", []byte("{}")))
+	w.must(w.as("myorg").publish("$O.omps-uploads-myorg.M.bmFtZQ==", []byte("{}")))
+	w.must(w.as("bridge").publish("koji.build.completed", []byte("{}")))
 }
 
-// last is the last sequence of a stream, and how many messages it holds.
+// state is what a stream holds.
 func (w *world) state(stream string) jetstream.StreamState {
 	w.t.Helper()
 	s, err := w.js.Stream(w.t.Context(), stream)

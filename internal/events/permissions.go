@@ -19,7 +19,7 @@ type right struct {
 	grant   string // what a server's configuration has to allow; "": the subject
 	purpose string
 	listen  bool // to subscribe, not to publish
-	later   bool // not needed with the server as it is by default
+	minor   bool // the work goes on without it, or with the server as it is by default
 	// traced is set for a subject that others listen on: a subject where to send
 	// the trace of a message that is delivered to nobody. Where that one is
 	// denied too, this one is not known to be.
@@ -70,7 +70,7 @@ func (n Names) rights() []right {
 			right{subject: n.ackSubject(s.name), grant: "$JS.ACK." + durable + ".>", purpose: "to settle messages"},
 			// By ADR-15 with the domain and a hash of the account.
 			right{
-				subject: "$JS.ACK._." + probed + "." + durable + ".0.0.0.0.0", grant: "$JS.ACK.*.*." + durable + ".>", later: true,
+				subject: "$JS.ACK._." + probed + "." + durable + ".0.0.0.0.0", grant: "$JS.ACK.*.*." + durable + ".>", minor: true,
 				purpose: "to settle messages once the server has js_ack_fc_v2 on, as a later version will",
 			})
 	}
@@ -78,6 +78,36 @@ func (n Names) rights() []right {
 		all = append(all, s.lookRight(), right{subject: bucketSubject + s.bucket + "." + probed, grant: s.subjects, purpose: "to write to " + s.String()})
 	}
 	return all
+}
+
+// announceRights are those to announce builds, which nobody is told of.
+func (n Names) announceRights() []right {
+	const subject, purpose = SubjectBuildCompleted, "to announce builds that were missed"
+	harmless := n.ackSubject(n.Koji)
+	return []right{
+		{subject: subject, traced: harmless, purpose: purpose},
+		{subject: subject + "." + probed, grant: subject + ".*", traced: harmless, purpose: purpose},
+	}
+}
+
+// showRights are those to look at results and dead letters by consumers that
+// end by themselves.
+func (n Names) showRights() []right {
+	var all []right
+	for _, s := range n.streams() {
+		if s.read != "" {
+			continue
+		}
+		purpose := "to show what is in " + s.String()
+		create := apiPrefix + "CONSUMER.CREATE." + s.name
+		all = append(all,
+			right{subject: create + "." + probed + "." + s.subjects, grant: create + ".*." + s.subjects, minor: true, purpose: purpose},
+			right{subject: apiPrefix + "CONSUMER.MSG.NEXT." + s.name + "." + probed, grant: apiPrefix + "CONSUMER.MSG.NEXT." + s.name + ".*", minor: true, purpose: purpose},
+			right{subject: apiPrefix + "CONSUMER.DELETE." + s.name + "." + probed, grant: apiPrefix + "CONSUMER.DELETE." + s.name + ".*", minor: true, purpose: purpose})
+	}
+	return append(all, right{
+		subject: apiPrefix + "DIRECT.GET." + n.DeadLetters, minor: true, purpose: "to show a dead letter",
+	})
 }
 
 // ackSubject is one that messages of our durable are acknowledged on.

@@ -23,6 +23,13 @@ type PreflightOptions struct {
 	// Look makes nothing: with Provision.Manage what is missing is no fault as
 	// long as it may be made.
 	Look bool
+	// Announce says that the service announces builds that it finds were missed,
+	// Show that it has a page with results and dead letters. Without permission
+	// for the one it does not run, without those for the other it is warned.
+	Announce, Show bool
+	// Archives says that it takes archives by hand, out of object stores that
+	// nobody knows before they are named.
+	Archives bool
 	// Embedded says that the server is a Server, which is safe as it is.
 	Embedded bool
 }
@@ -68,7 +75,10 @@ func Preflight(ctx context.Context, nc *nats.Conn, o PreflightOptions) (Report, 
 		defer s.rights.close()
 		s.clustered = nc.ConnectedClusterName() != ""
 	}
-	err = s.preflight(ctx, nc, o.Embedded)
+	err = s.preflight(ctx, nc, o.rights(), o.Embedded)
+	if o.Archives && !o.Embedded {
+		s.report.Notes = append(s.report.Notes, archivesNote)
+	}
 	if err != nil && len(s.faults) == 0 {
 		return s.report, fmt.Errorf("preflight: %w", err)
 	}
@@ -81,7 +91,24 @@ func Preflight(ctx context.Context, nc *nats.Conn, o PreflightOptions) (Report, 
 	return s.report, nil
 }
 
-func (s *survey) preflight(ctx context.Context, nc *nats.Conn, embedded bool) error {
+// archivesNote is about permissions that cannot be tried.
+const archivesNote = "archives by hand lie in object stores, and which ones a request will tell: make sure that this user may publish to " +
+	"$JS.API.STREAM.INFO.OBJ_BUCKET, $JS.API.DIRECT.GET.OBJ_BUCKET and $JS.API.DIRECT.GET.OBJ_BUCKET.> for each BUCKET"
+
+// rights are those that the service needs whatever is on the server.
+func (o PreflightOptions) rights() []right {
+	names := o.Provision.Names
+	all := names.rights()
+	if o.Announce {
+		all = append(all, names.announceRights()...)
+	}
+	if o.Show {
+		all = append(all, names.showRights()...)
+	}
+	return all
+}
+
+func (s *survey) preflight(ctx context.Context, nc *nats.Conn, wanted []right, embedded bool) error {
 	if !embedded {
 		s.warn("server", versionRisks(nc.ConnectedServerVersion()))
 	}
@@ -94,7 +121,7 @@ func (s *survey) preflight(ctx context.Context, nc *nats.Conn, embedded bool) er
 	if err != nil {
 		return err
 	}
-	if _, err := s.ask(ctx, s.o.Names.rights()); err != nil {
+	if _, err := s.ask(ctx, wanted); err != nil {
 		return err
 	}
 	if deaf {
@@ -123,12 +150,12 @@ func (s *survey) ask(ctx context.Context, rights []right) (denied bool, err erro
 		text := r.String()
 		switch {
 		case told[text]:
-		case r.later:
+		case r.minor:
 			s.report.Warnings = append(s.report.Warnings, text)
 		default:
 			s.faults = append(s.faults, errors.New(text))
 		}
-		told[text], denied = true, denied || !r.later
+		told[text], denied = true, denied || !r.minor
 	}
 	return denied, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -130,6 +131,9 @@ func (w *watcher) follow(ctx context.Context) error {
 			return err
 		}
 		w.next = meta.Sequence.Stream + 1
+		if !w.o.wants(msg.Subject()) {
+			continue
+		}
 		if err := w.each(newWatched(msg, meta)); err != nil {
 			return &watchEnd{err}
 		}
@@ -149,14 +153,20 @@ func (w *watcher) config() jetstream.OrderedConsumerConfig {
 	return cfg
 }
 
-// subjects are those of the results that are watched.
+// wants tells whether the outcome that a subject names is watched.
+func (o WatchOptions) wants(subject string) bool {
+	return len(o.Outcomes) == 0 || slices.ContainsFunc(o.Outcomes, func(outcome pipeline.Outcome) bool {
+		return strings.HasPrefix(subject, SubjectResult+"."+SubjectToken(string(outcome))+".")
+	})
+}
+
+// subjects are those of the results that are read. One organization has one
+// subject, whatever the outcomes: a server with permissions for its results
+// alone looks at the one subject that a request for a consumer names.
 func (o WatchOptions) subjects() []string {
 	outcomes, organizations := []string{"*"}, []string{"*"}
-	if len(o.Outcomes) > 0 {
-		outcomes = nil
-		for _, outcome := range o.Outcomes {
-			outcomes = append(outcomes, SubjectToken(string(outcome)))
-		}
+	if len(o.Outcomes) == 1 {
+		outcomes = []string{SubjectToken(string(o.Outcomes[0]))}
 	}
 	if len(o.Organizations) > 0 {
 		organizations = nil
