@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
@@ -59,6 +60,8 @@ type Build struct {
 	NoExtra  bool   // extra is nil, as of a build that is no container
 	Form     ManifestsForm
 	Subtypes []string // extra.osbs_build.subtypes, such as operator_bundle
+
+	Completed time.Time // to the microsecond; zero: a time in January 2026 that follows from the id
 
 	Archive     []byte            // the operator manifests
 	ArchiveName string            // "": operator_manifests.zip

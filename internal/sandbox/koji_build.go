@@ -59,10 +59,18 @@ func (r *hubBuild) archivePath() string {
 	return path.Join(r.dir(), "files/operator-manifests", r.ArchiveName)
 }
 
+// completed is when the build was, or will be.
+func (r *hubBuild) completed() time.Time {
+	if r.Completed.IsZero() {
+		return buildTime.Add(time.Duration(r.ID%86400)*time.Second + time.Minute)
+	}
+	return r.Completed.UTC().Truncate(time.Microsecond)
+}
+
 // info is getBuild's answer, in the hub's order of keys.
 func (r *hubBuild) info() object {
-	started := buildTime.Add(time.Duration(r.ID%86400) * time.Second)
-	completed := started.Add(time.Minute)
+	completed := r.completed()
+	started := completed.Add(-time.Minute)
 	var source, task, completion, completionTS any
 	if r.State != StateBuilding {
 		completion, completionTS = timeText(completed), timestamp(completed)
@@ -103,9 +111,15 @@ func (r *hubBuild) volumeID() int64 {
 
 func packageID(name string) int64 { return int64(crc32.ChecksumIEEE([]byte(name)) % 100_000) }
 
-func timeText(t time.Time) string { return t.Format("2006-01-02 15:04:05+00:00") }
+// timeText is Python's str of a time: with six digits of a second, or none.
+func timeText(t time.Time) string {
+	if t.Nanosecond() == 0 {
+		return t.Format("2006-01-02 15:04:05+00:00")
+	}
+	return t.Format("2006-01-02 15:04:05.000000+00:00")
+}
 
-func timestamp(t time.Time) float64 { return float64(t.Unix()) }
+func timestamp(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // extra is what OSBS writes of a container build. It sets the old key beside
 // the new one.

@@ -38,6 +38,11 @@ func hubMethods(name string) (method, bool) {
 			"buildID", "buildrootID", "componentBuildrootID", "hostID", "type", "filename", "size", "checksum",
 			"checksum_type", "typeInfo", "queryOpts", "imageID", "archiveID", "strict",
 		}, 0, (*Koji).listArchives}, true
+	case "listBuilds":
+		return method{"RootExports.listBuilds", []string{
+			"packageID", "userID", "taskID", "prefix", "state", "volumeID", "source", "createdBefore", "createdAfter",
+			"completeBefore", "completeAfter", "type", "typeInfo", "queryOpts", "pattern", "cgID", "draft",
+		}, 0, (*Koji).listBuilds}, true
 	}
 	return method{}, false
 }

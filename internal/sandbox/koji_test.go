@@ -46,6 +46,8 @@ func TestKojiAnswersAsTheRealHub(t *testing.T) {
 		"listArchives-all", "listArchives-image", "listArchives-operator-manifests",
 		"listArchives-operator-manifests-positional", "listArchives-deleted-build",
 		"listArchives-empty", "listArchives-unknown-build", "listArchives-fault-unknown-type",
+		"listBuilds-count", "listBuilds-empty",
+		"listBuilds-fault-unknown-keyword", "listBuilds-fault-bad-order",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
