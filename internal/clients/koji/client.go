@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/omps-consumer/omps-consumer/internal/clients"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -23,6 +24,7 @@ type Options struct {
 type Client struct {
 	hubURL, rootURL *url.URL
 	hub, files      *clients.Client
+	pause           time.Duration // between the pages of a list
 }
 
 // Client serves the pipeline's first and third stage.
@@ -44,7 +46,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("koji files: %w", err)
 	}
-	return &Client{hubURL: hubURL, rootURL: rootURL, hub: o.Hub, files: o.Files}, nil
+	return &Client{hubURL: hubURL, rootURL: rootURL, hub: o.Hub, files: o.Files, pause: pagePause}, nil
 }
 
 // Ping asks the hub for the version of its API, which every hub tells anyone.
@@ -107,12 +109,15 @@ func (c *Client) FindBuild(ctx context.Context, id int64, nvr pipeline.NVR) (pip
 // readBuild takes from getBuild's answer what the pipeline needs. What names
 // the build and its state must be there; of the rest, whose shape its builder
 // chooses, a value of another type than expected counts as absent.
-func readBuild(answer any) (pipeline.HubBuild, error) {
+func readBuild(answer any) (pipeline.HubBuild, error) { return readBuildAs(answer, "id") }
+
+// readBuildAs is readBuild for an answer that has the id under another key.
+func readBuildAs(answer any, key string) (pipeline.HubBuild, error) {
 	fields, ok := answer.(map[string]any)
 	if !ok {
 		return pipeline.HubBuild{}, errors.New("answer is not a struct")
 	}
-	id, ok := number(fields, "id")
+	id, ok := number(fields, key)
 	if !ok || id <= 0 {
 		return pipeline.HubBuild{}, errors.New("build has no id")
 	}
