@@ -12,10 +12,14 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-// BuildEvent is an announcement made by hand. NVR or BuildID names the build.
+// BuildEvent is an announcement made by hand, or by a comparison with the hub.
+// NVR or BuildID names the build.
 type BuildEvent struct {
 	NVR     string
 	BuildID int64
+	// Reconciled: the hub was asked and says that the build is complete, which
+	// nobody had told, or so it seems.
+	Reconciled bool
 
 	Source string    // of the event: a URI reference
 	ID     string    // of the event: unique for its source
@@ -64,9 +68,13 @@ type DecisionEvent struct {
 	Time   time.Time // of the event; zero: none
 }
 
+// extReconciled marks an announcement that comes of a comparison with the hub.
+const extReconciled = "reconciled"
+
 type requestData struct {
 	NVR          string     `json:"nvr,omitempty"`
 	BuildID      int64      `json:"build_id,omitempty"`
+	State        int        `json:"state,omitempty"` // of a build that is announced
 	Archive      *givenData `json:"archive,omitempty"`
 	Organization string     `json:"organization,omitempty"`
 	Repository   string     `json:"repository,omitempty"`
@@ -95,8 +103,14 @@ func NewBuildEvent(b BuildEvent) (e event.Event, subject string, err error) {
 	if nvr.Name != "" {
 		subject += "." + SubjectToken(nvr.Name)
 	}
-	e, err = newEvent(head{eventType: TypeBuildCompleted, source: b.Source, id: b.ID, subject: nvr.String(), time: b.Time},
-		requestData{NVR: nvr.String(), BuildID: b.BuildID})
+	data := requestData{NVR: nvr.String(), BuildID: b.BuildID}
+	if b.Reconciled {
+		data.State = int(pipeline.StateComplete)
+	}
+	e, err = newEvent(head{eventType: TypeBuildCompleted, source: b.Source, id: b.ID, subject: nvr.String(), time: b.Time}, data)
+	if err == nil && b.Reconciled {
+		e.SetExtension(extReconciled, true)
+	}
 	return e, subject, err
 }
 
