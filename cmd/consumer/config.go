@@ -16,6 +16,7 @@ const maxConfigBytes = 1 << 20
 type Config struct {
 	NATS      NATSConfig       `yaml:"nats"`
 	Intake    IntakeConfig     `yaml:"intake"`
+	Reconcile ReconcileConfig  `yaml:"reconcile"`
 	Koji      KojiConfig       `yaml:"koji"`
 	Greenwave *GreenwaveConfig `yaml:"greenwave"` // nil: builds are not gated
 	Quay      QuayConfig       `yaml:"quay"`
@@ -90,6 +91,14 @@ type IntakeConfig struct {
 	BuildTimeout time.Duration `yaml:"build_timeout"`
 	Recheck      time.Duration `yaml:"recheck"`
 	Grace        time.Duration `yaml:"grace"`
+}
+
+// ReconcileConfig says how the service compares what the hub has completed with
+// what it knows, to find builds whose announcement was lost.
+type ReconcileConfig struct {
+	Every time.Duration `yaml:"every"` // 0: only by command
+	Since time.Duration `yaml:"since"` // how far back it looks
+	Grace time.Duration `yaml:"grace"` // what was completed since is left to the bus
 }
 
 // KojiConfig names the hub and the files server that belongs to it.
@@ -240,6 +249,7 @@ func DefaultConfig() Config {
 			Workers: 8, MaxWaiting: 5000, AckWait: 30 * time.Second, MaxAge: 24 * time.Hour,
 			MaxTries: 500, BuildTimeout: 5 * time.Minute, Recheck: 5 * time.Minute, Grace: 25 * time.Second,
 		},
+		Reconcile: ReconcileConfig{Since: 7 * 24 * time.Hour, Grace: 15 * time.Minute},
 		Koji: KojiConfig{
 			HubURL:  "https://koji.fedoraproject.org/kojihub",
 			RootURL: "https://kojipkgs.fedoraproject.org/",

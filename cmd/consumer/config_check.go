@@ -14,6 +14,7 @@ import (
 func (c *Config) check(f *faults) {
 	c.NATS.check(f)
 	c.Intake.check(f)
+	c.Reconcile.check(f)
 	c.Limits.check(f)
 
 	f.check("koji.hub_url", checkURL(c.Koji.HubURL, "http", "https"))
@@ -42,6 +43,9 @@ func (c *Config) doubt(f *faults) {
 	}
 	if c.Intake.Recheck >= c.Intake.MaxAge {
 		f.warn("intake.recheck", "is not below max_age, so a build that waits is never looked at again by itself")
+	}
+	if every := c.Reconcile.Every; every > 0 && c.Reconcile.Since <= every+c.Reconcile.Grace {
+		f.warn("reconcile.since", "is not above every and grace together, so what is missed while one look fails is never found")
 	}
 	c.doubtTimeouts(f)
 	if c.NATS.URL == "" && !isLoopback(c.NATS.Embedded.Listen) {
@@ -226,6 +230,27 @@ func (i *IntakeConfig) check(f *faults) {
 	f.positive("intake.recheck", i.Recheck)
 	if i.Grace <= 0 || i.Grace >= maxGrace {
 		f.add("intake.grace", "expects more than 0s and less than "+formatDuration(maxGrace))
+	}
+}
+
+// What is sensible in reconcile. The ledger forgets what is older than maxSince,
+// by default: all of that would seem to be missing.
+const (
+	minEvery = time.Minute
+	maxEvery = 30 * 24 * time.Hour
+	maxSince = 90 * 24 * time.Hour
+	maxLag   = 24 * time.Hour // of grace
+)
+
+func (r *ReconcileConfig) check(f *faults) {
+	if r.Every != 0 && (r.Every < minEvery || r.Every > maxEvery) {
+		f.add("reconcile.every", fmt.Sprintf("expects %s to %s, or 0s for never", formatDuration(minEvery), formatDuration(maxEvery)))
+	}
+	if r.Grace < 0 || r.Grace > maxLag {
+		f.add("reconcile.grace", "expects 0s to "+formatDuration(maxLag))
+	}
+	if r.Since <= r.Grace || r.Since > maxSince {
+		f.add("reconcile.since", fmt.Sprintf("expects more than %s, and at most %s", f.nameOf("reconcile.grace"), formatDuration(maxSince)))
 	}
 }
 

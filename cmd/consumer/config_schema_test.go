@@ -106,7 +106,7 @@ func TestSchemaHasTheSameKeys(t *testing.T) {
 			t.Errorf("the schema of %q takes other keys", path)
 		}
 	})
-	const sectionTypes = 19
+	const sectionTypes = 20
 	if visited != sectionTypes {
 		t.Errorf("%d sections, want %d", visited, sectionTypes)
 	}

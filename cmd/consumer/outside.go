@@ -118,6 +118,7 @@ func (m maker) resolvers(c Config) (map[string]pipeline.ImageResolver, error) {
 type target interface {
 	pipeline.Pusher
 	pipeline.Deleter
+	pipeline.Holder
 	// Ping tells whether it answers, and takes the organization's credentials.
 	Ping(ctx context.Context) error
 }

@@ -99,7 +99,8 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 		return fmt.Errorf("jetstream: %w", err)
 	}
 	ledger := events.NewLedger(js, streams.Names.Ledger)
-	targets, err := out.targets(c, events.NewLeases(js, streams.Names.Leases))
+	leases := events.NewLeases(js, streams.Names.Leases)
+	targets, err := out.targets(c, leases)
 	if err != nil {
 		return err
 	}
@@ -121,6 +122,10 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	v := buildVersion()
 	log.Info("started", "version", v.Version, "revision", v.Revision, "nats", conn.ConnectedUrlRedacted(), "ops", ops.url(),
 		"organizations", len(c.Organizations), "workers", c.Intake.Workers, "gated", c.Greenwave != nil)
+	if c.Reconcile.Every > 0 {
+		compare := newReconciliation(c, out, line, targets, ledger)
+		defer newReconciler(c, compare, newAnnouncer(c, streams.Names, js), leases, registry, log).start(ctx)()
+	}
 	started(endpoints{NATS: url, Ops: ops.url()})
 	if err := consumer.Run(ctx); err != nil {
 		return fmt.Errorf("service: %w", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 )
 
 // SampleBuildID is the id of the first sample build; the others follow it.
@@ -81,6 +82,7 @@ func (w *World) addSamples(archive []byte) error {
 	}
 	update := SampleArchive()
 	appRegistry := []string{"operator_appregistry"}
+	first := time.Now().Add(-24 * time.Hour) // lately, so that whoever looks back finds them
 	for i, b := range []Build{
 		{NVR: SampleNVR, Archive: archive, Subtypes: appRegistry},
 		{NVR: UpdateNVR, Archive: update, Subtypes: appRegistry},
@@ -92,7 +94,7 @@ func (w *World) addSamples(archive []byte) error {
 		},
 		{NVR: PlainNVR, Form: FormNone},
 	} {
-		b.ID = SampleBuildID + int64(i)
+		b.ID, b.Completed = SampleBuildID+int64(i), first.Add(time.Duration(i)*time.Minute)
 		if _, err := w.Koji.AddBuild(b); err != nil {
 			return fmt.Errorf("sandbox: %w", err)
 		}
