@@ -30,6 +30,15 @@ type reconcileFlags struct {
 	json          bool
 }
 
+// reconcileCommand needs, in NATS, with LEDGER for the bucket, KOJI for the stream
+// and omps for the durable, the rights to publish to
+//
+//	$JS.API.STREAM.INFO.KV_LEDGER
+//	$JS.API.DIRECT.GET.KV_LEDGER.>
+//	$JS.API.CONSUMER.INFO.KOJI.omps  to say what the service has yet to read
+//	koji.build.completed.*           with --publish
+//
+// and to subscribe to _INBOX.>.
 func (c *cli) reconcileCommand() *cobra.Command {
 	f := reconcileFlags{registry: true}
 	cmd := &cobra.Command{

@@ -1,8 +1,11 @@
 package events_test
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -130,6 +133,45 @@ func TestLedgerRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := l.Record(t.Context(), "myorg", nvr); pipeline.ReasonOf(err) != pipeline.ReasonLedgerUnavailable {
+		t.Error(err)
+	}
+}
+
+// Who announces needs one right more than the service, and no other.
+func TestAnnounceWithNoMoreThanItNeeds(t *testing.T) {
+	t.Parallel()
+	b := guardedBus(t, needed())
+	b.provision()
+	announcing := unmanaged()
+	announcing.Announce = true
+	_, _, err := b.preflight(announcing)
+	if faults := faultsOf(err); len(faults) != 1 || !strings.Contains(faults[0].Error(), "no permission to publish to koji.build.completed.* (") {
+		t.Errorf("%v", err)
+	}
+
+	p := needed()
+	p.Publish.Allow = append(p.Publish.Allow, "koji.build.completed.*")
+	b = guardedBus(t, p)
+	b.provision()
+	report, log, err := b.preflight(announcing)
+	if err != nil || len(report.Warnings) > 0 || len(log.lines("ermission")) > 0 {
+		t.Fatalf("%q %v", report, err)
+	}
+	if n := b.traces(); n != 0 {
+		t.Errorf("the preflight left %d messages", n)
+	}
+	js, err := jetstream.New(connect(t, b.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := events.NewAnnouncer(events.AnnouncerOptions{JetStream: js, Stream: "KOJI", Source: hubURL})
+	if _, err := a.Announce(t.Context(), etcdBuild("1", 7)); err != nil {
+		t.Error(err)
+	}
+	if n, err := a.Backlog(t.Context(), "omps"); n != 1 || err != nil {
+		t.Errorf("%d %v", n, err)
+	}
+	if _, err := events.NewLedger(js, "omps-ledger").Record(t.Context(), "myorg", etcdBuild("1", 7).NVR); err != nil {
 		t.Error(err)
 	}
 }

@@ -80,13 +80,12 @@ func (n Names) rights() []right {
 	return all
 }
 
-// announceRights are those to announce builds, which nobody is told of.
-func (n Names) announceRights() []right {
-	const subject, purpose = SubjectBuildCompleted, "to announce builds that were missed"
-	harmless := n.ackSubject(n.Koji)
-	return []right{
-		{subject: subject, traced: harmless, purpose: purpose},
-		{subject: subject + "." + probed, grant: subject + ".*", traced: harmless, purpose: purpose},
+// announceRight is that of an Announcer. What it publishes for a stream that is
+// not there is refused, and others who listen hear nothing of it.
+func (n Names) announceRight() right {
+	return right{
+		subject: SubjectBuildCompleted + "." + probed, grant: SubjectBuildCompleted + ".*", traced: n.ackSubject(n.Koji),
+		purpose: "to announce builds that nobody has (reconcile.every)",
 	}
 }
 

@@ -23,9 +23,9 @@ type PreflightOptions struct {
 	// Look makes nothing: with Provision.Manage what is missing is no fault as
 	// long as it may be made.
 	Look bool
-	// Announce says that the service announces builds that it finds were missed,
-	// Show that it has a page with results and dead letters. Without permission
-	// for the one it does not run, without those for the other it is warned.
+	// Announce says that an Announcer will be used as well, Show that there is a
+	// page with results and dead letters. Without permission for the one the
+	// service does not run, without those for the other it is warned.
 	Announce, Show bool
 	// Archives says that it takes archives by hand, out of object stores that
 	// nobody knows before they are named.
@@ -100,7 +100,7 @@ func (o PreflightOptions) rights() []right {
 	names := o.Provision.Names
 	all := names.rights()
 	if o.Announce {
-		all = append(all, names.announceRights()...)
+		all = append(all, names.announceRight())
 	}
 	if o.Show {
 		all = append(all, names.showRights()...)
