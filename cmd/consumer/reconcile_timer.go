@@ -38,15 +38,18 @@ type reconciler struct {
 	owner     string // of the lease: this process
 	metrics   *reconcileMetrics
 	log       *slog.Logger
-	pause     func(time.Duration) time.Duration // from the configured time to one with jitter
 }
 
-// newReconciler makes a reconciler for a service. It asks nobody yet.
+// newReconciler makes the reconciler of a service, which does nothing, and has no
+// metrics, unless it is configured to.
 func newReconciler(c Config, compare pipeline.Reconciliation, a events.Announcer, leases *events.Leases, reg prometheus.Registerer, log *slog.Logger) *reconciler {
-	return &reconciler{
-		config: c.Reconcile, compare: compare, announcer: a, durable: c.NATS.Durable, leases: leases,
-		owner: rand.Text(), metrics: newReconcileMetrics(reg), log: log, pause: jittered,
+	r := &reconciler{
+		config: c.Reconcile, compare: compare, announcer: a, durable: c.NATS.Durable, leases: leases, owner: rand.Text(), log: log,
 	}
+	if r.config.Every > 0 {
+		r.metrics = newReconcileMetrics(reg)
+	}
+	return r
 }
 
 // jittered is between nine tenths of d and d, so that replicas that were started
@@ -55,6 +58,9 @@ func jittered(d time.Duration) time.Duration { return d - mathrand.N(d/10+1) }
 
 // start lets it work until stop is called, which waits for its end.
 func (r *reconciler) start(ctx context.Context) (stop func()) {
+	if r.config.Every == 0 {
+		return func() {}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { r.run(ctx) })
@@ -69,7 +75,7 @@ func (r *reconciler) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(r.pause(wait)):
+		case <-time.After(jittered(wait)):
 		}
 		held, err := l.hold(ctx)
 		if err == nil {

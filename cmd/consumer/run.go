@@ -122,10 +122,8 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	v := buildVersion()
 	log.Info("started", "version", v.Version, "revision", v.Revision, "nats", conn.ConnectedUrlRedacted(), "ops", ops.url(),
 		"organizations", len(c.Organizations), "workers", c.Intake.Workers, "gated", c.Greenwave != nil)
-	if c.Reconcile.Every > 0 {
-		compare := newReconciliation(c, out, line, targets, ledger)
-		defer newReconciler(c, compare, newAnnouncer(c, streams.Names, js), leases, registry, log).start(ctx)()
-	}
+	compare := newReconciliation(c, out, line, targets, ledger)
+	defer newReconciler(c, compare, newAnnouncer(c, streams.Names, js), leases, registry, log).start(ctx)()
 	started(endpoints{NATS: url, Ops: ops.url()})
 	if err := consumer.Run(ctx); err != nil {
 		return fmt.Errorf("service: %w", err)

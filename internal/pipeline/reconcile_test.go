@@ -179,8 +179,7 @@ func TestReconciliationAsksTheRegistry(t *testing.T) {
 				tt.change(w, &r)
 			}
 			var note string
-			all, r2 := "", r
-			_, err := r2.Run(t.Context(), Window{}, func(f Found) error {
+			_, err := r.Run(t.Context(), Window{}, func(f Found) error {
 				for _, m := range f.Missing {
 					if m.Organization == "all" {
 						note = m.Note
@@ -191,8 +190,9 @@ func TestReconciliationAsksTheRegistry(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if all, _, err = gaps(t, r); all != tt.want || err != nil || note != tt.note {
-				t.Errorf("%q, note %q, %v; want %q, note %q", all, note, err, tt.want, tt.note)
+			got, _, err := gaps(t, r)
+			if got != tt.want || err != nil || note != tt.note {
+				t.Errorf("%q, note %q, %v; want %q, note %q", got, note, err, tt.want, tt.note)
 			}
 		})
 	}

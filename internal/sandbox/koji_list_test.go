@@ -14,7 +14,7 @@ func TestKojiListsAsTheRealHub(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	real := answer.([]any)
+	captured := answer.([]any)
 	_, server := newKoji(t, capturedBuilds()...)
 	rows := callHub(t, server, "listBuilds", object{
 		{"completeAfter", "2026-01-01 00:00:00"}, {"state", int64(1)}, {"type", "operator-manifests"}, {"__starstar", true},
@@ -22,7 +22,7 @@ func TestKojiListsAsTheRealHub(t *testing.T) {
 	if len(rows) != 1 {
 		t.Fatalf("%d rows: %v", len(rows), rows)
 	}
-	if got, want := shape(rows[0]), shape(real[len(real)-1]); got != want {
+	if got, want := shape(rows[0]), shape(captured[len(captured)-1]); got != want {
 		t.Errorf("shape is\n%s\nwant\n%s", got, want)
 	}
 }
