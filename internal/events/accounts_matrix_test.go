@@ -93,7 +93,7 @@ func actions() []action {
 
 func writing() []action {
 	return []action{
-		{"announces a build", "service bridge operator", stores("koji.build.completed")},
+		{"announces a build", "bridge operator", stores("koji.build.completed")},
 		{"announces a build of a package", "service bridge operator", stores("koji.build.completed.etcd")},
 		{"announces a promoted build", "bridge operator", stores("koji.build.promoted")},
 		{"announces a promoted build of a package", "bridge operator", stores("koji.build.promoted.etcd")},
