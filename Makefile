@@ -6,12 +6,28 @@ FUZZTIME ?= 30s
 COUNT    ?= 6
 SOAK     ?= 10m
 
-.PHONY: all build test race lint fmt fmt-check bench bench-growth bench-micro profile fuzz soak
+# Of the OCI image: its platforms, and the reference to push it to, if any.
+IMAGE_PLATFORMS ?= linux/amd64 linux/arm64
+IMAGE_PUSH      ?=
+
+# Static, and without the paths of this machine.
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags "-s -w"
+
+.PHONY: all build image test race lint fmt fmt-check bench bench-growth bench-micro profile fuzz soak
 
 all: fmt-check lint test build
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags "-s -w" -o bin/consumer ./cmd/consumer
+	$(BUILD) -o bin/consumer ./cmd/consumer
+
+# An OCI layout in bin/image, with no container engine. The same commit with the
+# same Go version gives the same digest on every machine.
+image: $(IMAGE_PLATFORMS:%=bin/%/consumer)
+	$(GO) run ./deploy/image -license LICENSE -layout bin/image $(if $(IMAGE_PUSH),-push $(IMAGE_PUSH)) $^
+
+.PHONY: $(IMAGE_PLATFORMS:%=bin/%/consumer)
+$(IMAGE_PLATFORMS:%=bin/%/consumer):
+	GOOS=$(word 2,$(subst /, ,$@)) GOARCH=$(word 3,$(subst /, ,$@)) $(BUILD) -o $@ ./cmd/consumer
 
 test:
 	$(GO) test ./...
