@@ -33,6 +33,7 @@ type system struct {
 	t     *testing.T
 	world *sandbox.World
 	nats  *eventstest.Server
+	login []nats.Option // of the test itself, where the server asks for one
 	ops   string
 	log   *lockedBuffer
 	stop  func() error
@@ -132,7 +133,8 @@ func (s *system) watch() {
 
 func (s *system) jetStream() jetstream.JetStream {
 	s.t.Helper()
-	conn, err := nats.Connect(s.nats.URL, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	options := append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond)}, s.login...)
+	conn, err := nats.Connect(s.nats.URL, options...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
