@@ -80,16 +80,13 @@ func TestSystemdConfiguration(t *testing.T) {
 		}
 	}
 	credential, _, _ := strings.Cut(unit["LoadCredential"], ":")
-	vars := map[string]string{
-		"STATE_DIRECTORY":       "/var/lib/" + unit["StateDirectory"],
-		"CREDENTIALS_DIRECTORY": writeFiles(t, map[string]string{credential + "_myorg-password": "x"}),
-	}
+	vars := map[string]string{"CREDENTIALS_DIRECTORY": writeFiles(t, map[string]string{credential + "_myorg-password": "x"})}
 	c, err := ParseConfig("config.yaml", []byte(mustRead(t, systemdFolder+"config.yaml")), environment(vars))
 	if err != nil || len(c.Warnings) > 0 {
 		t.Fatalf("%v, warnings: %q", err, c.Warnings)
 	}
-	if got := c.NATS.Embedded.StoreDir.Path; got != vars["STATE_DIRECTORY"] {
-		t.Errorf("the store is at %s", got)
+	if got, want := c.NATS.Embedded.StoreDir.Path, "/var/lib/"+unit["StateDirectory"]; got != want {
+		t.Errorf("the store is at %s, and the unit makes %s", got, want)
 	}
 	if stop, err := time.ParseDuration(unit["TimeoutStopSec"]); err != nil || stop < c.Intake.Grace+drain {
 		t.Errorf("%v: the service is killed after %s, and ending may take %s", err, stop, c.Intake.Grace+drain)
