@@ -21,13 +21,14 @@ build:
 	$(BUILD) -o bin/consumer ./cmd/consumer
 
 # An OCI layout in bin/image, with no container engine. The same commit with the
-# same Go version gives the same digest on every machine.
+# same Go version gives the same digest on every machine, whatever it has set.
 image: $(IMAGE_PLATFORMS:%=bin/%/consumer)
 	$(GO) run ./deploy/image -license LICENSE -layout bin/image $(if $(IMAGE_PUSH),-push $(IMAGE_PUSH)) $^
 
 .PHONY: $(IMAGE_PLATFORMS:%=bin/%/consumer)
 $(IMAGE_PLATFORMS:%=bin/%/consumer):
-	GOOS=$(word 2,$(subst /, ,$@)) GOARCH=$(word 3,$(subst /, ,$@)) $(BUILD) -o $@ ./cmd/consumer
+	GOOS=$(word 2,$(subst /, ,$@)) GOARCH=$(word 3,$(subst /, ,$@)) GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-mod=readonly \
+		$(BUILD) -o $@ ./cmd/consumer
 
 test:
 	$(GO) test ./...

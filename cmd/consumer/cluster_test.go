@@ -65,8 +65,8 @@ func TestNATSCluster(t *testing.T) {
 
 // cluster is the servers of deploy/nats-cluster, with everything on this machine.
 type cluster struct {
-	folder  string
-	ports   *strings.Replacer
+	folder  string                    // of certificates and the password
+	local   *strings.Replacer         // what is elsewhere in the files
 	clients []string                  // host:port of each server
 	nodes   map[string]string         // configuration file by name
 	running map[string]*server.Server // by name
@@ -86,13 +86,13 @@ func startCluster(t *testing.T) *cluster {
 		replaced = append(replaced, name+".example.com:4222", client, name+".example.com:6222", route)
 		listen[name] = []string{"0.0.0.0:4222", client, "0.0.0.0:6222", route, "127.0.0.1:8222", "127.0.0.1:-1", "/var/lib/nats", t.TempDir()}
 	}
-	c.ports = strings.NewReplacer(replaced...)
+	c.local = strings.NewReplacer(replaced...)
 	for i := range 3 {
 		name := fmt.Sprintf("nats-%d", i+1)
 		own := strings.NewReplacer(listen[name]...)
 		files := make(map[string]string)
 		for _, file := range []string{fmt.Sprintf("node-%d.conf", i+1), "cluster.conf"} {
-			files[file] = own.Replace(c.ports.Replace(mustRead(t, clusterFolder+file)))
+			files[file] = own.Replace(c.local.Replace(mustRead(t, clusterFolder+file)))
 		}
 		c.nodes[name] = filepath.Join(writeFiles(t, files), fmt.Sprintf("node-%d.conf", i+1))
 		c.start(t, name)
@@ -147,7 +147,7 @@ func (c *cluster) newSystem(t *testing.T) *system {
 	}
 	t.Cleanup(world.Close)
 	text := strings.NewReplacer("/etc/omps-consumer/secrets", c.folder, "/etc/omps-consumer/nats-ca.crt", c.folder+"/ca.crt").
-		Replace(c.ports.Replace(mustRead(t, clusterFolder+"consumer.yaml")))
+		Replace(c.local.Replace(mustRead(t, clusterFolder+"consumer.yaml")))
 	config, err := ParseConfig("consumer.yaml", fmt.Appendf([]byte(text), `
 intake: {ack_wait: 3s, grace: 10s}
 koji: {hub_url: %q, root_url: %q}

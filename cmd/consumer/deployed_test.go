@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -49,8 +50,8 @@ func TestKubernetesDeployment(t *testing.T) {
 	handler := opsHandler(opsParts{metrics: newRegistry(), ready: func() error { return nil }, health: newHealth(t.Context(), healthChecks{}, time.Second)})
 	for what, probe := range map[string]*corev1.Probe{"startup": container.StartupProbe, "liveness": container.LivenessProbe, "readiness": container.ReadinessProbe} {
 		answer := httptest.NewRecorder()
-		handler.ServeHTTP(answer, httptest.NewRequest("GET", probe.HTTPGet.Path, nil))
-		if answer.Code != 200 {
+		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, probe.HTTPGet.Path, nil))
+		if answer.Code != http.StatusOK {
 			t.Errorf("%s: %s answers %d", what, probe.HTTPGet.Path, answer.Code)
 		}
 	}

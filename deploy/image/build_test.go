@@ -11,10 +11,7 @@ import (
 
 // checkout is a git repository with a module of the same name as this one, and a
 // program in it that is quick to build.
-type checkout struct {
-	dir   string
-	build func(out string, flags ...string)
-}
+type checkout struct{ dir string }
 
 // newCheckout makes a commit that is the same whenever and wherever it is made.
 func newCheckout(t *testing.T) checkout {
@@ -39,33 +36,28 @@ func newCheckout(t *testing.T) checkout {
 	execute(t, c.dir, "git", "init", "--quiet", "--initial-branch=main")
 	execute(t, c.dir, "git", "add", ".")
 	execute(t, c.dir, "git", "commit", "--quiet", "--message=one")
-	return c.at(t, c.dir)
+	return c
 }
 
 // clone is another checkout of the same commit.
 func (c checkout) clone(t *testing.T) checkout {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "elsewhere", "and-deeper")
-	execute(t, c.dir, "git", "clone", "--quiet", c.dir, dir)
-	return c.at(t, dir)
+	other := checkout{dir: filepath.Join(t.TempDir(), "elsewhere", "and-deeper")}
+	execute(t, c.dir, "git", "clone", "--quiet", c.dir, other.dir)
+	return other
 }
 
-func (c checkout) at(t *testing.T, dir string) checkout {
-	return checkout{dir: dir, build: func(out string, flags ...string) {
-		t.Helper()
-		args := append([]string{"build", "-trimpath", "-buildvcs=true", "-ldflags=-s -w", "-o", out}, flags...)
-		if len(flags) == 0 || flags[len(flags)-1][0] == '-' {
-			args = append(args, "./cmd/consumer")
-		}
-		execute(t, dir, "go", args...)
-	}}
+// build builds a package of the checkout into a file.
+func (c checkout) build(t *testing.T, out string, args ...string) {
+	t.Helper()
+	execute(t, c.dir, "go", append([]string{"build", "-trimpath", "-buildvcs=true", "-ldflags=-s -w", "-o", out}, args...)...)
 }
 
 // program builds the checkout's program.
 func (c checkout) program(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "consumer")
-	c.build(file)
+	c.build(t, file, "./cmd/consumer")
 	return file
 }
 

@@ -116,13 +116,13 @@ func newLayer(entries []entry) (v1.Layer, error) {
 		return nil, err
 	}
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
-		tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.BestCompression), tarball.WithCompressedCaching)
+		tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.DefaultCompression), tarball.WithCompressedCaching)
 }
 
 // writeLayout writes a layout folder with one image, in place of the layout
-// that is there. A folder with anything else is left alone.
+// that is there.
 func writeLayout(dir string, index v1.ImageIndex, tag string) error {
-	if err := removeLayout(dir); err != nil {
+	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("layout: %w", err)
 	}
 	path, err := layout.Write(dir, empty.Index)
@@ -135,27 +135,24 @@ func writeLayout(dir string, index v1.ImageIndex, tag string) error {
 	return nil
 }
 
-func removeLayout(dir string) error {
+// isReplaceable returns an error for a folder that holds anything but a layout.
+func isReplaceable(dir string) error {
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(files) == 0 {
 		return nil
 	}
+	if err == nil {
+		_, err = os.Stat(filepath.Join(dir, "oci-layout"))
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("layout: %s holds something else: %w", dir, err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "oci-layout")); err != nil {
-		return fmt.Errorf("%s holds something else: %w", dir, err)
-	}
-	return os.RemoveAll(dir)
+	return nil
 }
 
 // push pushes all platforms and then the tag. It logs in with what docker login
 // or podman login left behind.
-func push(ctx context.Context, reference string, index v1.ImageIndex) error {
-	ref, err := name.NewTag(reference, name.StrictValidation)
-	if err != nil {
-		return fmt.Errorf("push: %w", err)
-	}
+func push(ctx context.Context, ref name.Tag, index v1.ImageIndex) error {
 	if err := remote.WriteIndex(ref, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return fmt.Errorf("push to %s: %w", ref, err)
 	}

@@ -26,6 +26,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
@@ -48,10 +49,10 @@ func main() {
 
 // options are the flags of the command.
 type options struct {
-	license string // the license's text; "": none
-	layout  string // OCI layout folder to write; "": none
-	push    string // reference to push to; "": none
-	root    string // folder for the files; "": an image is made
+	license string   // file with the license; "": none
+	layout  string   // OCI layout folder to write; "": none
+	push    name.Tag // where to push to; zero: nowhere
+	root    string   // folder for the files; "": an image is made
 
 	programs []string
 }
@@ -76,19 +77,26 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard) // run tells errors
 	flags.StringVar(&o.license, "license", "", "`FILE` with the license, which whoever gets the image has to get too")
 	flags.StringVar(&o.layout, "layout", "", "write the image into this OCI layout `DIR`, in place of the one there")
-	flags.StringVar(&o.push, "push", "", "push the image to this `REFERENCE`, logged in as docker or podman are")
+	flags.Func("push", "push the image to this `REFERENCE`, registry and tag included, logged in as docker or podman are", func(reference string) (err error) {
+		o.push, err = name.NewTag(reference, name.StrictValidation)
+		return err
+	})
 	flags.StringVar(&o.root, "root", "", "write the image's files into this new `DIR`, and make no image")
 	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			flags.SetOutput(stderr)
+			flags.PrintDefaults()
+		}
 		return options{}, err
 	}
 	o.programs = flags.Args()
 	switch {
 	case len(o.programs) == 0:
 		return options{}, errors.New("which program?")
-	case o.root != "" && (o.layout != "" || o.push != ""):
+	case o.root != "" && (o.layout != "" || o.push != (name.Tag{})):
 		return options{}, errors.New("-root makes no image to write or push")
 	case o.root != "" && len(o.programs) > 1:
 		return options{}, errors.New("-root takes one program")
@@ -110,6 +118,11 @@ func (o options) make(ctx context.Context, stdout io.Writer) error {
 	if o.root != "" {
 		return writeTree(o.root, append(baseEntries(license), programEntry(programs[0])))
 	}
+	if o.layout != "" {
+		if err := isReplaceable(o.layout); err != nil {
+			return err
+		}
+	}
 	index, err := newIndex(programs, license)
 	if err != nil {
 		return err
@@ -119,7 +132,7 @@ func (o options) make(ctx context.Context, stdout io.Writer) error {
 			return err
 		}
 	}
-	if o.push != "" {
+	if o.push != (name.Tag{}) {
 		ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 		defer cancel()
 		if err := push(ctx, o.push, index); err != nil {

@@ -28,18 +28,18 @@ type program struct {
 // readPrograms reads the programs of one version, each for a platform of its own.
 func readPrograms(paths []string) ([]program, error) {
 	var programs []program
-	platforms := make(map[string]bool)
 	for _, path := range paths {
 		p, err := readProgram(path)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		if platforms[p.platform.String()] {
-			return nil, fmt.Errorf("%s: another program is for %s too", path, p.platform)
-		}
-		platforms[p.platform.String()] = true
-		if first := append(programs, p)[0]; p.version != first.version || p.revision != first.revision {
-			return nil, fmt.Errorf("%s: is %s of revision %q, and others are %s of %q", path, p.version, p.revision, first.version, first.revision)
+		for _, other := range programs {
+			if p.platform.Equals(other.platform) {
+				return nil, fmt.Errorf("%s: another program is for %s too", path, p.platform)
+			}
+			if p.version != other.version || p.revision != other.revision {
+				return nil, fmt.Errorf("%s: is %s of revision %q, and others are %s of %q", path, p.version, p.revision, other.version, other.revision)
+			}
 		}
 		programs = append(programs, p)
 	}

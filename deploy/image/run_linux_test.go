@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,7 +22,7 @@ func TestImageRuns(t *testing.T) {
 	}
 	folder := t.TempDir()
 	binary, root := filepath.Join(folder, "consumer"), filepath.Join(folder, "root")
-	execute(t, "../..", "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./cmd/consumer")
+	execute(t, "../..", "env", "GOARCH="+runtime.GOARCH, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./cmd/consumer")
 	image(t, "-root", root, binary)
 	within := func(args ...string) (stdout, stderr string) {
 		var out, errs bytes.Buffer
