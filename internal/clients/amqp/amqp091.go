@@ -1,0 +1,153 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	// dialTimeout bounds reaching one broker.
+	dialTimeout = 10 * time.Second
+	// closeTimeout bounds saying goodbye to it.
+	closeTimeout = 2 * time.Second
+	// reasonTimeout bounds waiting for the reason of an end that is known.
+	reasonTimeout = time.Second
+)
+
+// conn091 is a connection of AMQP 0.9.1, which reads one queue.
+type conn091 struct {
+	conn       *amqp091.Connection
+	deliveries <-chan amqp091.Delivery
+	closed     chan *amqp091.Error
+	cancelled  chan string
+}
+
+// open091 connects and subscribes. The library knows no contexts, so the end of
+// ctx takes its network connection away.
+func open091(ctx context.Context, o Options, at string) (connection, error) {
+	login, err := o.login091()
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := o.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	var network net.Conn
+	detach := func() bool { return true }
+	properties := amqp091.NewConnectionProperties()
+	properties["app"] = name
+	properties.SetClientConnectionName(name)
+	conn, err := amqp091.DialConfig(at, amqp091.Config{
+		SASL: login, TLSClientConfig: tlsConfig, Heartbeat: heartbeat, Properties: properties,
+		Dial: func(protocol, addr string) (_ net.Conn, err error) {
+			network, err = (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, protocol, addr)
+			if err == nil {
+				detach = context.AfterFunc(ctx, func() { _ = network.Close() })
+			}
+			return network, err
+		},
+	})
+	defer func() { detach() }()
+	if err != nil {
+		if network != nil {
+			_ = network.Close()
+		}
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	c := &conn091{conn: conn}
+	if err := c.consume(o); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (o Options) login091() ([]amqp091.Authentication, error) {
+	if o.Username != "" {
+		password, err := o.password()
+		return []amqp091.Authentication{&amqp091.PlainAuth{Username: o.Username, Password: password.Reveal()}}, err
+	}
+	if o.TLS.CertFile != "" {
+		return []amqp091.Authentication{&amqp091.ExternalAuth{}}, nil
+	}
+	return nil, errors.New("neither a user nor a certificate to log in with")
+}
+
+// consume subscribes to the queue, and makes it before where it should.
+func (c *conn091) consume(o Options) error {
+	channel, err := c.conn.Channel()
+	if err != nil {
+		return fmt.Errorf("channel: %w", err)
+	}
+	c.closed = channel.NotifyClose(make(chan *amqp091.Error, 1))
+	c.cancelled = channel.NotifyCancel(make(chan string, 1))
+	if q := o.Queue; q.Declare {
+		if err := declare(channel, q); err != nil {
+			return err
+		}
+	}
+	if err := channel.Qos(o.Prefetch, 0, false); err != nil {
+		return fmt.Errorf("prefetch: %w", err)
+	}
+	c.deliveries, err = channel.Consume(o.Queue.Name, "", false, false, false, false, nil)
+	if err != nil {
+		return fmt.Errorf("queue %s: %w", o.Queue.Name, err)
+	}
+	return nil
+}
+
+func declare(channel *amqp091.Channel, q Queue) error {
+	if _, err := channel.QueueDeclare(q.Name, q.Durable, !q.Durable, false, false, nil); err != nil {
+		return fmt.Errorf("declare queue %s: %w", q.Name, err)
+	}
+	for _, key := range q.RoutingKeys {
+		if err := channel.QueueBind(q.Name, key, q.Exchange, false, nil); err != nil {
+			return fmt.Errorf("bind queue %s to %s with %s: %w", q.Name, q.Exchange, key, err)
+		}
+	}
+	return nil
+}
+
+func (c *conn091) links() []link { return []link{c} }
+
+func (c *conn091) close() { _ = c.conn.CloseDeadline(time.Now().Add(closeTimeout)) }
+
+func (c *conn091) receive(ctx context.Context) (Delivery, error) {
+	select {
+	case <-ctx.Done():
+		return Delivery{}, ctx.Err()
+	case d, ok := <-c.deliveries:
+		if !ok {
+			return Delivery{}, c.ended()
+		}
+		return Delivery{
+			Message: message091(d),
+			accept:  func(context.Context) error { return d.Ack(false) },
+			reject:  func(context.Context) error { return d.Reject(false) },
+		}, nil
+	}
+}
+
+// ended says why there are no more deliveries.
+func (c *conn091) ended() error {
+	select {
+	case err, ok := <-c.closed:
+		if ok && err != nil {
+			return fmt.Errorf("connection lost: %w", err)
+		}
+	case <-c.cancelled:
+		return errors.New("the broker ended the subscription: the queue was deleted, or has moved")
+	case <-time.After(reasonTimeout):
+	}
+	return errors.New("connection lost")
+}
+
+func message091(d amqp091.Delivery) Message {
+	return Message{ID: d.MessageId, Topic: d.RoutingKey, Time: d.Timestamp, Body: d.Body, headers: d.Headers}
+}

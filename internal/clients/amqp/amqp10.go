@@ -1,0 +1,157 @@
+package amqp
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+
+	amqp10 "github.com/Azure/go-amqp"
+)
+
+// maxMessageBytes bounds a message of AMQP 1.0, where a receiver may say so. It
+// is far above what can be passed on, so that one which cannot is seen and
+// told, and does not stand in the way of all that follow it.
+const maxMessageBytes = 64 << 20
+
+// conn10 is a connection of AMQP 1.0.
+type conn10 struct {
+	conn      *amqp10.Conn
+	receivers []link
+}
+
+func open10(ctx context.Context, o Options, at string) (connection, error) {
+	login, err := o.login10()
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := o.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := amqp10.Dial(ctx, at, &amqp10.ConnOptions{
+		SASLType: login, TLSConfig: tlsConfig, IdleTimeout: 2 * heartbeat,
+		Properties: map[string]any{"product": name},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	c := &conn10{conn: conn}
+	if err := c.attach(ctx, o); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (o Options) login10() (amqp10.SASLType, error) {
+	switch {
+	case o.Username != "":
+		password, err := o.password()
+		return amqp10.SASLTypePlain(o.Username, password.Reveal()), err
+	case o.TLS.CertFile != "":
+		return amqp10.SASLTypeExternal(""), nil
+	}
+	return amqp10.SASLTypeAnonymous(), nil
+}
+
+// attach asks for the messages of every address. They come unsettled: a broker
+// forgets one that it sends settled, whatever becomes of it here.
+func (c *conn10) attach(ctx context.Context, o Options) error {
+	session, err := c.conn.NewSession(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	for _, address := range o.Addresses {
+		receiver, err := session.NewReceiver(ctx, address, &amqp10.ReceiverOptions{
+			Credit: int32(o.Prefetch), MaxMessageSize: maxMessageBytes, //nolint:gosec // a few thousand at most
+			RequestedSenderSettleMode: amqp10.SenderSettleModeUnsettled.Ptr(),
+		})
+		if err != nil {
+			return fmt.Errorf("address %s: %w", address, err)
+		}
+		c.receivers = append(c.receivers, link10{receiver: receiver, address: address})
+	}
+	return nil
+}
+
+func (c *conn10) links() []link { return c.receivers }
+
+// close leaves the links as they are: to close one can mean to end a durable
+// subscription.
+func (c *conn10) close() { _ = c.conn.Close() }
+
+// link10 is one address.
+type link10 struct {
+	receiver *amqp10.Receiver
+	address  string
+}
+
+func (l link10) receive(ctx context.Context) (Delivery, error) {
+	msg, err := l.receiver.Receive(ctx, nil)
+	if err != nil {
+		return Delivery{}, ended10(err)
+	}
+	return Delivery{
+		Message: message10(msg, l.address),
+		accept:  func(ctx context.Context) error { return l.receiver.AcceptMessage(ctx, msg) },
+		reject:  func(ctx context.Context) error { return l.receiver.RejectMessage(ctx, msg, nil) },
+	}, nil
+}
+
+// ended10 says why an address gives no more, where the library has no words.
+func ended10(err error) error {
+	var conn *amqp10.ConnError
+	if errors.As(err, &conn) && conn.RemoteErr == nil {
+		return fmt.Errorf("connection lost: %w", err)
+	}
+	return err
+}
+
+// message10 reads a message that came from an address.
+func message10(msg *amqp10.Message, address string) Message {
+	m := Message{Topic: address, Body: body10(msg), headers: msg.ApplicationProperties}
+	// RabbitMQ tells the routing key; others keep what the sender addressed.
+	if key, ok := msg.Annotations["x-routing-key"].(string); ok && key != "" {
+		m.Topic = key
+	}
+	if p := msg.Properties; p != nil {
+		m.ID = id10(p.MessageID)
+		if p.To != nil && *p.To != "" {
+			m.Topic = *p.To
+		}
+		if p.CreationTime != nil {
+			m.Time = *p.CreationTime
+		}
+	}
+	return m
+}
+
+// body10 is the body as bytes. Koji's plugin sends one text value; brokers that
+// translate from other protocols send data sections.
+func body10(msg *amqp10.Message) []byte {
+	switch value := msg.Value.(type) {
+	case string:
+		return []byte(value)
+	case []byte:
+		return value
+	}
+	return bytes.Join(msg.Data, nil)
+}
+
+// id10 is a message id in text form; the specification has four types of them.
+func id10(id any) string {
+	switch id := id.(type) {
+	case string:
+		return id
+	case uint64:
+		return strconv.FormatUint(id, 10)
+	case []byte:
+		return hex.EncodeToString(id)
+	case amqp10.UUID:
+		return id.String()
+	}
+	return ""
+}
