@@ -1,0 +1,251 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+)
+
+// settleTimeout bounds one answer to a bus.
+const settleTimeout = 5 * time.Second
+
+// Settler answers a bus for one message. One that is answered by neither comes
+// again.
+type Settler interface {
+	// Accept: it is stored elsewhere, or of no use.
+	Accept(context.Context) error
+	// Reject: nobody can do anything with it.
+	Reject(context.Context) error
+}
+
+// messagePublisher is the part of jetstream.JetStream that a bridge needs.
+type messagePublisher interface {
+	PublishMsg(context.Context, *nats.Msg, ...jetstream.PublishOpt) (*jetstream.PubAck, error)
+}
+
+// BridgeOptions say what is bridged to where.
+type BridgeOptions struct {
+	// Conn needs the rights to publish on SubjectBuildCompleted,
+	// SubjectBuildPromoted and SubjectDecisionUpdated and to read its inbox, and
+	// no others.
+	Conn       *nats.Conn
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger // nil: silent
+}
+
+// Bridge publishes the messages of other buses as events.
+type Bridge struct {
+	js      messagePublisher
+	conn    func() error // why there is no connection to NATS
+	metrics *bridgeMetrics
+	log     *slog.Logger
+
+	mu      sync.Mutex
+	sources []*BusSource
+	failing error // of the last publish
+}
+
+// NewBridge makes a bridge without sources.
+func NewBridge(o BridgeOptions) (*Bridge, error) {
+	js, err := jetstream.New(o.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("bridge: %w", err)
+	}
+	connected := func() error {
+		if !o.Conn.IsConnected() {
+			return errors.New("not connected to nats")
+		}
+		return nil
+	}
+	return newBridge(js, connected, o.Registerer, orSilent(o.Logger)), nil
+}
+
+func newBridge(js messagePublisher, conn func() error, reg prometheus.Registerer, log *slog.Logger) *Bridge {
+	return &Bridge{js: js, conn: conn, metrics: newBridgeMetrics(reg), log: log}
+}
+
+// BusSource is one bus.
+type BusSource struct {
+	bridge  *Bridge
+	name    string
+	source  string
+	metrics sourceMetrics
+	log     *slog.Logger
+
+	mu    sync.Mutex
+	state error                    // why no messages come
+	told  map[pipeline.Reason]bool // of what is unreadable
+}
+
+// Source adds a bus by its name in logs and metrics. Its events have the
+// CloudEvents source eventSource.
+func (b *Bridge) Source(name, eventSource string) *BusSource {
+	s := &BusSource{
+		bridge: b, name: name, source: eventSource, metrics: b.metrics.of(name), log: b.log.With("bus", name),
+		state: errors.New("not connected yet"), told: make(map[pipeline.Reason]bool),
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sources = append(b.sources, s)
+	return s
+}
+
+// Ready says why messages are not passed on, or nil.
+func (b *Bridge) Ready() error {
+	if err := b.conn(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	sources, failing := b.sources, b.failing
+	b.mu.Unlock()
+	if failing != nil {
+		return failing
+	}
+	var faults []error
+	for _, s := range sources {
+		s.mu.Lock()
+		if s.state != nil {
+			faults = append(faults, fmt.Errorf("bus %s: %w", s.name, s.state))
+		}
+		s.mu.Unlock()
+	}
+	return errors.Join(faults...)
+}
+
+// SetState notes why no messages come from the bus, or with nil that they can.
+func (s *BusSource) SetState(err error) {
+	s.mu.Lock()
+	s.state = err
+	s.mu.Unlock()
+	if err != nil {
+		s.metrics.connected.Set(0)
+		s.metrics.connectErrors.Inc()
+		return
+	}
+	s.metrics.connected.Set(1)
+}
+
+// Handle passes on one message and answers the bus for it: once JetStream has
+// stored the event, so that no crash loses it. While NATS does not take it, the
+// message stays with us and is tried again until ctx ends, and is then left to
+// the bus, which sends it again. What is none of ours is accepted, and what
+// should be and cannot be read is rejected.
+func (s *BusSource) Handle(ctx context.Context, m BusMessage, settler Settler) {
+	s.metrics.held.Inc()
+	defer s.metrics.held.Dec()
+	s.metrics.last.SetToCurrentTime()
+	b, err := s.read(m)
+	switch {
+	case err == nil:
+		if s.pass(ctx, b) {
+			s.settle(ctx, settler.Accept)
+		}
+	case pipeline.ClassOf(err) == pipeline.Ignored:
+		s.metrics.ignored.Inc()
+		s.settle(ctx, settler.Accept)
+	default:
+		s.metrics.unreadable.Inc()
+		s.tell(m, err)
+		s.settle(ctx, settler.Reject)
+	}
+}
+
+// read is busEvent, for which a panic is one more message that cannot be read.
+func (s *BusSource) read(m BusMessage) (b bridged, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = pipeline.Malform(pipeline.ReasonPanic, fmt.Errorf("panic: %v", p))
+		}
+	}()
+	return busEvent(s.source, m)
+}
+
+// tell logs what cannot be read, loudly for the first of its kind: a sender
+// that goes wrong does so with every message.
+func (s *BusSource) tell(m BusMessage, err error) {
+	reason, level := pipeline.ReasonOf(err), slog.LevelDebug
+	s.mu.Lock()
+	if !s.told[reason] {
+		s.told[reason], level = true, slog.LevelWarn
+	}
+	s.mu.Unlock()
+	s.log.Log(context.Background(), level, "message of the bus cannot be read and is rejected; more of its kind are logged as debug",
+		"reason", reason, "topic", cut(m.Topic, 200), "message", cut(m.ID, 200), "err", oneLine(err, maxErrorBytes))
+}
+
+// pass publishes until it is stored, and tells whether it is.
+func (s *BusSource) pass(ctx context.Context, b bridged) bool {
+	log := s.log.With("event_id", b.id, "nvr", b.nvr, "subject", b.msg.Subject)
+	for attempt := 1; ; attempt++ {
+		ack, err := s.publish(ctx, b)
+		s.bridge.published(err)
+		switch {
+		case err == nil && ack.Duplicate:
+			s.metrics.repeated.Inc()
+			log.Info("passed on before")
+			return true
+		case err == nil:
+			s.metrics.published.Inc()
+			log.Info("passed on", "stream", ack.Stream, "sequence", ack.Sequence)
+			return true
+		}
+		s.metrics.publishErrors.Inc()
+		log.Debug("not passed on yet", "attempt", attempt, "err", err)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(backoff(attempt, lastWait)):
+		}
+	}
+}
+
+// published notes how a publish went, and logs when that changes.
+func (b *Bridge) published(err error) {
+	b.mu.Lock()
+	before := b.failing
+	b.failing = err
+	b.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		b.log.Warn("nats does not take events; messages are held until it does", "err", err)
+	case err == nil && before != nil:
+		b.log.Info("nats takes events again")
+	}
+}
+
+// publish publishes the event, shortened where it is too large for a message.
+// What it has begun it ends, whatever becomes of ctx.
+func (s *BusSource) publish(ctx context.Context, b bridged) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
+	ack, err := s.bridge.js.PublishMsg(ctx, &b.msg)
+	if tooLarge(err) {
+		s.log.Warn("message is too large for nats and is passed on shortened", "event_id", b.id, "nvr", b.nvr, "bytes", len(b.msg.Data))
+		b.msg.Data = b.shortened
+		ack, err = s.bridge.js.PublishMsg(ctx, &b.msg)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("publish %s: %w", b.msg.Subject, err)
+	}
+	return ack, nil
+}
+
+// settle answers the bus. Where that fails the message comes again, and is
+// known by its id.
+func (s *BusSource) settle(ctx context.Context, answer func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := answer(ctx); err != nil {
+		s.metrics.settleErrors.Inc()
+		s.log.Warn("the bus was not answered, so the message comes again", "err", oneLine(err, maxErrorBytes))
+	}
+}
