@@ -76,7 +76,7 @@ func loadBusConfig(path string, getenv func(string) string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	c.Organizations, c.TLS.CAFiles = nil, nil
+	c.Organizations, c.TLS.CAFiles, c.Bridge = nil, nil, BridgeConfig{}
 	c.readFiles(faults, getenv)
 	return c, faults.err()
 }

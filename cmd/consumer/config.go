@@ -25,6 +25,7 @@ type Config struct {
 	Ops       OpsConfig        `yaml:"ops"`
 	Log       LogConfig        `yaml:"log"`
 	Results   ResultsConfig    `yaml:"results"`
+	Bridge    BridgeConfig     `yaml:"bridge"`
 
 	DefaultReleaseVersion string                        `yaml:"default_release_version"`
 	Organizations         map[string]OrganizationConfig `yaml:"organizations"`
@@ -265,6 +266,7 @@ func DefaultConfig() Config {
 		Ops:                   OpsConfig{Listen: "127.0.0.1:8080"},
 		Log:                   LogConfig{Level: "info", Format: "json"},
 		Results:               ResultsConfig{Source: "/omps-consumer"},
+		Bridge:                BridgeConfig{Sources: []BusConfig{}},
 		DefaultReleaseVersion: "1.0.0",
 		Organizations:         map[string]OrganizationConfig{},
 	}

@@ -32,13 +32,14 @@ func (c *Config) check(f *faults) {
 	f.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	f.oneOf("log.format", c.Log.Format, "json", "text")
 	f.check("results.source", checkSource(c.Results.Source))
+	c.Bridge.check(f)
 	f.check("default_release_version", checkReleaseVersion(c.DefaultReleaseVersion))
 	c.checkOrganizations(f)
 }
 
 // doubt warns of what is allowed and yet probably not meant.
 func (c *Config) doubt(f *faults) {
-	if len(c.Organizations) == 0 {
+	if len(c.Organizations) == 0 && len(c.Bridge.Sources) == 0 {
 		f.warn("organizations", "none is configured, so nothing will be published")
 	}
 	if c.Intake.Recheck >= c.Intake.MaxAge {
@@ -48,6 +49,7 @@ func (c *Config) doubt(f *faults) {
 		f.warn("reconcile.since", "is not above every and grace together, so what is missed while one look fails is never found")
 	}
 	c.doubtTimeouts(f)
+	c.Bridge.doubt(f)
 	if c.NATS.URL == "" && !isLoopback(c.NATS.Embedded.Listen) {
 		f.warn("nats.embedded.listen", "other machines can reach this server, which asks nobody who they are")
 	}

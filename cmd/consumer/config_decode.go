@@ -86,6 +86,9 @@ func (d *decoder) value(path string, n *yaml.Node, v reflect.Value) {
 		g := defaultGreenwave()
 		*target = &g
 		d.structure(path, n, v.Elem())
+	case *BusConfig:
+		*target = defaultBus()
+		d.structure(path, n, v)
 	case *map[string]OrganizationConfig:
 		d.mapping(path, n, func(key, path string, value *yaml.Node) {
 			org := defaultOrganization()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -34,13 +33,7 @@ func (c *Config) readFiles(f *faults, getenv func(string) string) {
 	r.read("nats.nkey_seed_file", &c.NATS.NKeySeedFile, true)
 	r.secret("nats.password_file", &c.NATS.Password)
 	r.authorities("nats.tls.ca_file", &c.NATS.TLS.CAFile)
-	cert := r.read("nats.tls.cert_file", &c.NATS.TLS.CertFile, false)
-	key := r.read("nats.tls.key_file", &c.NATS.TLS.KeyFile, true)
-	if cert != nil && key != nil {
-		if _, err := tls.X509KeyPair(cert, key); err != nil {
-			r.add("nats.tls.cert_file", "is no pair with key_file: "+err.Error())
-		}
-	}
+	r.keyPair("nats.tls", &c.NATS.TLS.CertFile, &c.NATS.TLS.KeyFile)
 	for i := range c.TLS.CAFiles {
 		path := itemPath("tls.ca_files", i)
 		if c.TLS.CAFiles[i].Written == "" {
@@ -55,6 +48,7 @@ func (c *Config) readFiles(f *faults, getenv func(string) string) {
 		r.secret(at+".app_registry_token_file", &o.AppRegistryToken)
 		c.Organizations[name] = o
 	}
+	c.Bridge.readFiles(r)
 }
 
 // fileReader finds files. Its faults name a file as fileReader.shown says.

@@ -39,11 +39,13 @@ func plainYAML(t *testing.T, text string) any {
 // fullSample is a configuration in which every section is there.
 func fullSample() Config {
 	c := DefaultConfig()
-	greenwave, org := defaultGreenwave(), defaultOrganization()
+	greenwave, org, bus := defaultGreenwave(), defaultOrganization(), defaultBus()
 	greenwave.URL = "https://greenwave.example.com"
 	org.ReplaceRegistry = []RuleConfig{{Old: "quay.io", New: "example.com"}}
 	org.CSVAnnotations = []AnnotationConfig{{Name: "example.com/a"}}
 	c.Greenwave = &greenwave
+	bus.Name, bus.Protocol, bus.URLs, bus.Addresses = "koji", "amqp-1.0", []string{"amqps://broker.example.com"}, []string{"queue://a"}
+	c.Bridge.Sources = []BusConfig{bus}
 	c.Organizations["myorg"] = org
 	return c
 }
@@ -106,7 +108,7 @@ func TestSchemaHasTheSameKeys(t *testing.T) {
 			t.Errorf("the schema of %q takes other keys", path)
 		}
 	})
-	const sectionTypes = 20
+	const sectionTypes = 23
 	if visited != sectionTypes {
 		t.Errorf("%d sections, want %d", visited, sectionTypes)
 	}
@@ -139,6 +141,7 @@ func TestSchemaHasTheSameDefaults(t *testing.T) {
 	}
 	find("", values[""])
 	// What a full sample has and a default has not.
+	values[".bridge.sources"], values[".bridge.sources[].urls"], values[".bridge.sources[].addresses"] = []any{}, []any{}, []any{}
 	values[".organizations"] = map[string]any{}
 	values[".organizations.*.replace_registry"] = []any{}
 	values[".organizations.*.replace_registry[].new"] = ""
@@ -189,6 +192,7 @@ func TestExample(t *testing.T) {
 	org := want.Organizations["myorg"]
 	org.ReplaceRegistry, org.CSVAnnotations = c.Organizations["myorg"].ReplaceRegistry, []AnnotationConfig{}
 	want.Organizations["myorg"] = org
+	want.Bridge.Sources[0].Addresses = c.Bridge.Sources[0].Addresses
 	wantText, err := want.Effective()
 	if err != nil {
 		t.Fatal(err)
@@ -264,6 +268,15 @@ func TestSchemaRefuses(t *testing.T) {
 		"log: {level: trace}",
 		"results: {source: ''}",
 		"default_release_version: '1.0'",
+		"bridge: {source: []}",
+		"bridge: {sources: [{}]}",
+		"bridge: {sources: [{name: a, protocol: amqp, urls: [amqp://a], addresses: [a]}]}",
+		"bridge: {sources: [{name: a b, protocol: amqp-1.0, urls: [amqp://a], addresses: [a]}]}",
+		"bridge: {sources: [{name: a, protocol: amqp-1.0, urls: [], addresses: [a]}]}",
+		"bridge: {sources: [{name: a, protocol: amqp-1.0, urls: ['amqp://user:x@a'], addresses: [a]}]}",
+		"bridge: {sources: [{name: a, protocol: amqp-1.0, urls: [https://a], addresses: [a]}]}",
+		"bridge: {sources: [{name: a, protocol: amqp-1.0, urls: [amqp://a], addresses: [a], prefetch: 0}]}",
+		"bridge: {sources: [{name: a, protocol: amqp-1.0, urls: [amqp://a], addresses: [a], password: x}]}",
 		"organizations: {My Org: {}}",
 		"organizations: {x: {}}",
 		"organizations: {myorg: {tags: []}}",

@@ -40,7 +40,12 @@ type Override struct{ Variable, Key, Value string }
 // file says, and a fault names the variable.
 func LoadRunConfig(path string, getenv func(string) string) (Config, Environment, error) {
 	var env Environment
-	c, err := loadConfig(path, getenv, func(c *Config, f *faults) { env.read(c, f, getenv) })
+	c, err := loadConfig(path, getenv, func(c *Config, f *faults) {
+		env.read(c, f, getenv)
+		// Checked, and no more: who runs the service need not hold the bridge's secrets.
+		c.Bridge.check(f)
+		c.Bridge = BridgeConfig{}
+	})
 	return c, env, err
 }
 

@@ -55,7 +55,7 @@ func (r *readiness) ask() error {
 type opsParts struct {
 	metrics *prometheus.Registry
 	ready   func() error // why the service cannot work, or nil
-	health  http.Handler // the services around it
+	health  http.Handler // the services around it; nil: none
 }
 
 // opsServer serves probes and metrics.
@@ -100,7 +100,9 @@ func opsHandler(parts opsParts) http.Handler {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(parts.metrics, promhttp.HandlerOpts{Registry: parts.metrics, Timeout: 10 * time.Second}))
 	for _, version := range []string{"", "/v1", "/v2"} { // OMPS had them under its two versions
-		mux.Handle("GET "+version+"/health/ping", parts.health)
+		if parts.health != nil {
+			mux.Handle("GET "+version+"/health/ping", parts.health)
+		}
 		mux.HandleFunc("GET "+version+"/about", about)
 	}
 	return mux

@@ -45,7 +45,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 	}
 	cmd.SetOut(c.stdout)
 	cmd.SetErr(c.stderr)
-	cmd.AddCommand(c.runCommand(), c.sandboxCommand(), c.checkCommand(), c.configCommand(), c.eventCommand(), c.publishCommand(), c.reconcileCommand(), c.statusCommand(), c.watchCommand(), c.deadLettersCommand(), c.versionCommand())
+	cmd.AddCommand(c.runCommand(), c.bridgeCommand(), c.sandboxCommand(), c.checkCommand(), c.configCommand(), c.eventCommand(), c.publishCommand(), c.reconcileCommand(), c.statusCommand(), c.watchCommand(), c.deadLettersCommand(), c.versionCommand())
 	return cmd
 }
 
