@@ -45,8 +45,14 @@ type child struct {
 // startChild runs `consumer run -c file`. It may not be up yet.
 func startChild(t *testing.T, name, file string) *child {
 	t.Helper()
+	return startCommand(t, name, "run", "-c", file)
+}
+
+// startCommand runs a command of the program that stays up.
+func startCommand(t *testing.T, name string, args ...string) *child {
+	t.Helper()
 	c := &child{name: name, log: newChildLog(), ended: make(chan struct{})}
-	c.cmd = exec.Command(os.Args[0], "run", "-c", file)
+	c.cmd = exec.Command(os.Args[0], args...)
 	c.cmd.Env = append(os.Environ(), asProgram+"=1")
 	c.cmd.Stderr = io.MultiWriter(append(logFile(t, name), c.log)...)
 	stdin, err := c.cmd.StdinPipe()
