@@ -13,6 +13,7 @@ import (
 
 	"github.com/rabbitmq/amqp091-go"
 
+	"github.com/omps-consumer/omps-consumer/internal/clients/amqp"
 	"github.com/omps-consumer/omps-consumer/internal/sandbox"
 )
 
@@ -227,7 +228,29 @@ func TestBridge(t *testing.T) {
 		}
 	}
 
+	t.Run("asked whether it can be worked with", func(t *testing.T) { pinged(t, b, broker) })
 	t.Run("killed before it could answer the bus", func(t *testing.T) { killedBetween(t, b, broker) })
+}
+
+// pinged: what `check --online` says of each bus.
+func pinged(t *testing.T, b runningBridge, broker *rabbit) {
+	config, err := ParseConfig("bridge.yaml", []byte(bridgeConfig(t, b.nats.URL, broker.host, broker.tls)), none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	buses := config.Bridge.Sources
+	missing := buses[2] // of which the queue is not made by the bridge
+	missing.Name, missing.Queue = "missing", "not-there"
+	for _, bus := range append(buses, missing) {
+		source, err := amqp.New(bus.options(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{"koji": "amqp://127.0.0.1:1: connect: dial", "missing": "queue not-there: "}[bus.Name]
+		if err := source.Ping(t.Context()); err == nil && want != "" || err != nil && (want == "" || !strings.Contains(err.Error(), want)) {
+			t.Errorf("bus %s: %v, want %q", bus.Name, err, want)
+		}
+	}
 }
 
 // killedBetween kills a bridge when the event is stored, and the bus not

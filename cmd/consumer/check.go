@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"github.com/omps-consumer/omps-consumer/internal/clients/amqp"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
@@ -26,8 +27,9 @@ func (c *cli) checkCommand() *cobra.Command {
 		Short: "Check the configuration, and with --online everything that it names",
 		Long: `check reads the configuration, reports everything that is wrong with it at once
 and prints it as it is in effect, defaults included and secrets hidden. With
---online it also asks Koji and its files, Greenwave, the registries and NATS,
-each with the credentials of the configuration, and changes nothing there.`,
+--online it also asks Koji and its files, Greenwave, the registries, NATS and
+the buses of the bridge, each with the credentials of the configuration, and
+changes nothing there.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := LoadConfig(path, c.getenv)
@@ -51,7 +53,7 @@ each with the credentials of the configuration, and changes nothing there.`,
 		},
 	}
 	configFlag(cmd, &path)
-	cmd.Flags().BoolVar(&online, "online", false, "also ask Koji, Greenwave, the registry and NATS")
+	cmd.Flags().BoolVar(&online, "online", false, "also ask Koji, Greenwave, the registry, NATS and the buses")
 	return cmd
 }
 
@@ -90,6 +92,13 @@ func (c *cli) checkOnline(ctx context.Context, config Config) error {
 		probes = append(probes, probe{at + " for " + name, pings(targets[name].Ping)})
 	}
 	probes = append(probes, natsProbe(config, log))
+	for _, b := range config.Bridge.Sources {
+		source, err := amqp.New(b.options(out.roots))
+		if err != nil {
+			return fmt.Errorf("bus %s: %w", b.Name, err)
+		}
+		probes = append(probes, probe{"bus " + b.Name, pings(source.Ping)})
+	}
 
 	remarks, errs := make([][]string, len(probes)), make([]error, len(probes))
 	var running sync.WaitGroup

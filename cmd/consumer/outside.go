@@ -31,6 +31,7 @@ type outside struct {
 	registry, quay *clients.Client
 
 	images map[string]pipeline.ImageResolver // by organization
+	roots  *x509.CertPool                    // trusted in all calls but those to NATS
 
 	log *slog.Logger
 }
@@ -45,7 +46,10 @@ func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger) (outside,
 	}
 	m := maker{roots: roots, metrics: clients.NewMetrics(reg), log: log}
 	quayHosts := []string{c.Quay.Registry, hostOf(c.Quay.URL)}
-	out := outside{log: log, registry: m.client("registry", 0, quayHosts...), quay: m.client("quay", c.Quay.Timeout, quayHosts...)}
+	out := outside{
+		registry: m.client("registry", 0, quayHosts...), quay: m.client("quay", c.Quay.Timeout, quayHosts...),
+		roots: roots, log: log,
+	}
 	out.koji, err = koji.New(koji.Options{
 		HubURL: c.Koji.HubURL, RootURL: c.Koji.RootURL,
 		Hub:   m.client("koji", c.Koji.Timeout, hostOf(c.Koji.HubURL)),

@@ -27,19 +27,32 @@ type conn091 struct {
 	cancelled  chan string
 }
 
-// open091 connects and subscribes. The library knows no contexts, so the end of
-// ctx takes its network connection away.
 func open091(ctx context.Context, o Options, at string) (connection, error) {
-	login, err := o.login091()
+	c, detach, err := dial091(ctx, o, at)
+	defer detach()
 	if err != nil {
 		return nil, err
+	}
+	if err := c.consume(o); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// dial091 connects and logs in. The library knows no contexts, so the end of ctx
+// takes its network connection away, until detach is called.
+func dial091(ctx context.Context, o Options, at string) (c *conn091, detach func() bool, err error) {
+	detach = func() bool { return true }
+	login, err := o.login091()
+	if err != nil {
+		return nil, detach, err
 	}
 	tlsConfig, err := o.TLS.config()
 	if err != nil {
-		return nil, err
+		return nil, detach, err
 	}
 	var network net.Conn
-	detach := func() bool { return true }
 	properties := amqp091.NewConnectionProperties()
 	properties["app"] = name
 	properties.SetClientConnectionName(name)
@@ -53,19 +66,34 @@ func open091(ctx context.Context, o Options, at string) (connection, error) {
 			return network, err
 		},
 	})
-	defer func() { detach() }()
 	if err != nil {
 		if network != nil {
 			_ = network.Close()
 		}
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, detach, fmt.Errorf("connect: %w", err)
 	}
-	c := &conn091{conn: conn}
-	if err := c.consume(o); err != nil {
-		c.close()
-		return nil, err
+	return &conn091{conn: conn}, detach, nil
+}
+
+// ping091 connects and logs in, and looks for a queue that should be there.
+func ping091(ctx context.Context, o Options, at string) error {
+	c, detach, err := dial091(ctx, o, at)
+	defer detach()
+	if err != nil {
+		return err
 	}
-	return c, nil
+	defer c.close()
+	if o.Queue.Declare {
+		return nil
+	}
+	channel, err := c.conn.Channel()
+	if err != nil {
+		return fmt.Errorf("channel: %w", err)
+	}
+	if _, err := channel.QueueDeclarePassive(o.Queue.Name, false, false, false, false, nil); err != nil {
+		return fmt.Errorf("queue %s: %w", o.Queue.Name, err)
+	}
+	return nil
 }
 
 func (o Options) login091() ([]amqp091.Authentication, error) {

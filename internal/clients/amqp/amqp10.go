@@ -23,6 +23,19 @@ type conn10 struct {
 }
 
 func open10(ctx context.Context, o Options, at string) (connection, error) {
+	c, err := dial10(ctx, o, at)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.attach(ctx, o); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// dial10 connects and logs in.
+func dial10(ctx context.Context, o Options, at string) (*conn10, error) {
 	login, err := o.login10()
 	if err != nil {
 		return nil, err
@@ -38,12 +51,18 @@ func open10(ctx context.Context, o Options, at string) (connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	c := &conn10{conn: conn}
-	if err := c.attach(ctx, o); err != nil {
-		c.close()
-		return nil, err
+	return &conn10{conn: conn}, nil
+}
+
+// ping10 connects and logs in, and asks for nothing: who asks for messages gets
+// them.
+func ping10(ctx context.Context, o Options, at string) error {
+	c, err := dial10(ctx, o, at)
+	if err != nil {
+		return err
 	}
-	return c, nil
+	c.close()
+	return nil
 }
 
 func (o Options) login10() (amqp10.SASLType, error) {

@@ -29,6 +29,7 @@ const (
 type Source struct {
 	o    Options
 	open func(context.Context, Options, string) (connection, error)
+	ping func(context.Context, Options, string) error
 }
 
 // connection is one to a broker, with a link for each address.
@@ -53,9 +54,9 @@ func New(o Options) (*Source, error) {
 	case o.Prefetch < 1:
 		return nil, errors.New("amqp: prefetch is not positive")
 	case o.Protocol == V10 && len(o.Addresses) > 0:
-		s.open = open10
+		s.open, s.ping = open10, ping10
 	case o.Protocol == V091 && o.Queue.Name != "":
-		s.open = open091
+		s.open, s.ping = open091, ping091
 	default:
 		return nil, fmt.Errorf("amqp: nothing to read by protocol %q", o.Protocol)
 	}
@@ -66,6 +67,23 @@ func New(o Options) (*Source, error) {
 		s.o.State = func(error) {}
 	}
 	return s, nil
+}
+
+// Ping connects to every broker and logs in, as long as ctx lasts. It takes and
+// changes nothing. The error names each that does not let us in.
+func (s *Source) Ping(ctx context.Context) error {
+	var faults []error
+	for _, at := range s.o.URLs {
+		if err := s.ping(ctx, s.o, at); err != nil {
+			faults = append(faults, shown(at, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// shown is an error fit for a log. What a broker says is of any length.
+func shown(at string, err error) error {
+	return fmt.Errorf("%s: %s", host(at), clients.OneLine(err.Error(), maxReason))
 }
 
 // Run calls handle for every message, in goroutines of its own and at most
@@ -83,7 +101,7 @@ func (s *Source) Run(ctx context.Context, handle func(context.Context, Delivery)
 		if ctx.Err() != nil {
 			break
 		}
-		err = fmt.Errorf("%s: %s", host(at), clients.OneLine(err.Error(), maxReason))
+		err = shown(at, err)
 		s.o.State(err)
 		if time.Since(began) > lastWait { // it worked, so the wait begins anew
 			attempt = attempt % len(s.o.URLs)
