@@ -51,6 +51,18 @@ func (r *readiness) ask() error {
 	return now()
 }
 
+// register shows it as a metric, since not every Prometheus looks at probes.
+func (r *readiness) register(reg prometheus.Registerer) {
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "omps_ready", Help: "Whether the service can work, as /readyz tells it: 1 or 0.",
+	}, func() float64 {
+		if r.ask() != nil {
+			return 0
+		}
+		return 1
+	}))
+}
+
 // opsParts are what the ops server shows.
 type opsParts struct {
 	metrics *prometheus.Registry

@@ -71,6 +71,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	}
 	ready := &readiness{}
 	ready.set(func() error { return errors.New("not connected to nats yet") })
+	ready.register(registry)
 	ops, err := startOps(ctx, c.Ops.Listen, opsParts{
 		metrics: registry, ready: ready.ask, health: newHealth(ctx, out.healthChecks(c), healthTimeout),
 	}, log)
@@ -99,6 +100,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 		return fmt.Errorf("jetstream: %w", err)
 	}
 	ledger := events.NewLedger(js, streams.Names.Ledger)
+	ledger.Register(registry)
 	leases := events.NewLeases(js, streams.Names.Leases)
 	targets, err := out.targets(c, leases)
 	if err != nil {

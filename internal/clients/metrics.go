@@ -3,6 +3,7 @@ package clients
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -14,17 +15,29 @@ const (
 	codeOther = "other"
 )
 
-// Metrics counts requests. A nil *Metrics counts nothing.
-type Metrics struct{ requests *prometheus.CounterVec }
+// Metrics counts requests and the time that they take. A nil *Metrics counts
+// nothing.
+type Metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
 
-// NewMetrics registers omps_client_requests_total with reg. It counts what
-// really went out: each try and each redirect.
+// NewMetrics registers omps_client_requests_total and
+// omps_client_request_seconds with reg. They count what really went out: each try
+// and each redirect.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	m := &Metrics{requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "omps_client_requests_total",
-		Help: "Requests to outside servers, every try of them, by HTTP status; code error: no answer.",
-	}, []string{"client", "code"})}
-	reg.MustRegister(m.requests)
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "omps_client_requests_total",
+			Help: "Requests to outside servers, every try of them, by HTTP status; code error: no answer.",
+		}, []string{"client", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "omps_client_request_seconds",
+			Help:    "Time until the answer to a request began, or until there was none; without the answer's body.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"client"}),
+	}
+	reg.MustRegister(m.requests, m.seconds)
 	return m
 }
 
@@ -33,14 +46,16 @@ func (m *Metrics) prepare(client string) {
 	if m == nil {
 		return
 	}
+	m.seconds.WithLabelValues(client)
 	for _, code := range []string{"200", "401", "403", "404", "429", "500", "502", "503", "504", codeNone} {
 		m.requests.WithLabelValues(client, code)
 	}
 }
 
-func (m *Metrics) count(client, code string) {
+func (m *Metrics) count(client, code string, took time.Duration) {
 	if m != nil {
 		m.requests.WithLabelValues(client, code).Inc()
+		m.seconds.WithLabelValues(client).Observe(took.Seconds())
 	}
 }
 

@@ -49,9 +49,23 @@ omps_client_requests_total{client="koji",code="504"} 0
 omps_client_requests_total{client="koji",code="error"} 3
 omps_client_requests_total{client="koji",code="other"} 1
 `
-	if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "omps_client_requests_total"); err != nil {
 		t.Error(err)
 	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "omps_client_request_seconds" {
+			continue
+		}
+		if got := family.GetMetric()[0].GetHistogram().GetSampleCount(); got != 10 {
+			t.Errorf("%d requests were timed, not each of the 10", got)
+		}
+		return
+	}
+	t.Error("no request was timed")
 }
 
 func TestCodeLabelIsAClosedSet(t *testing.T) {

@@ -54,12 +54,13 @@ func (t *counting) RoundTrip(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Set("User-Agent", userAgent)
 	}
+	start := time.Now()
 	resp, err := t.next.RoundTrip(req)
 	if err != nil {
-		t.metrics.count(t.name, codeNone)
+		t.metrics.count(t.name, codeNone, time.Since(start))
 		return nil, err
 	}
-	t.metrics.count(t.name, codeLabel(resp.StatusCode))
+	t.metrics.count(t.name, codeLabel(resp.StatusCode), time.Since(start))
 	return checkLocation(resp)
 }
 

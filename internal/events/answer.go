@@ -59,7 +59,7 @@ func (c *Consumer) answer(ctx context.Context, d *delivery, w worked, v Verdict)
 func (c *Consumer) tell(ctx context.Context, d *delivery, w worked, a Answer) error {
 	in := ResultInput{Result: a.Result, Outcome: a.Outcome, Tries: d.tries, Cause: w.cause, Time: time.Now()}
 	if !c.kept(a.Result) {
-		return c.publisher.result(ctx, in)
+		return c.publishResult(ctx, in)
 	}
 	p, err := c.opts.Ledger.open(ctx, a.Result.Organization, a.Result.NVR)
 	if err != nil {
@@ -72,7 +72,7 @@ func (c *Consumer) tell(ctx context.Context, d *delivery, w worked, a Answer) er
 		id = ""
 	case p.entry.told(id):
 	default:
-		err := c.publisher.result(ctx, in)
+		err := c.publishResult(ctx, in)
 		if err != nil && !errors.As(err, &refused) {
 			return err
 		}
@@ -86,6 +86,14 @@ func (c *Consumer) tell(ctx context.Context, d *delivery, w worked, a Answer) er
 	})
 	if err == nil && refused != nil {
 		return refused
+	}
+	return err
+}
+
+func (c *Consumer) publishResult(ctx context.Context, in ResultInput) error {
+	err := c.publisher.result(ctx, in)
+	if err == nil {
+		c.metrics.told(Answer{in.Result, in.Outcome}, c.opts.Reader.Organizations, in.Time)
 	}
 	return err
 }

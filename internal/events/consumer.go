@@ -77,6 +77,7 @@ type Consumer struct {
 	js        jetstream.JetStream
 	publisher publisher
 	metrics   *metrics
+	gauges    *gauges
 	held      *held
 	// Unbuffered: an intake holds what no worker has. fresh is for first
 	// deliveries, again for later ones, so that what waits or fails again and
@@ -104,10 +105,14 @@ func New(o Options) (*Consumer, error) {
 		fresh: make(chan *delivery), again: make(chan *delivery),
 		publisher: publisher{js: js, source: o.Source},
 	}
-	c.metrics = newMetrics(o.Registerer, func() float64 { return float64(c.held.count()) })
+	c.metrics = newMetrics(o.Registerer, o.Reader.Organizations, o.Provision.Names.inputs())
+	c.gauges = newGauges(o.Registerer, c)
 	rebinds := newRebinds(o.Registerer)
 	for _, stream := range o.Provision.Names.inputs() {
-		in := &intake{c: c, stream: stream, fresh: lane{to: c.fresh}, again: lane{to: c.again}, watch: newWatchdog(c, stream, rebinds)}
+		in := &intake{
+			c: c, stream: stream, fresh: lane{to: c.fresh}, again: lane{to: c.again},
+			watch: newWatchdog(c, stream, rebinds), redeliveries: c.metrics.redeliveries.WithLabelValues(stream),
+		}
 		in.health.set(fmt.Errorf("stream %s: not bound yet", stream))
 		c.intakes = append(c.intakes, in)
 	}
@@ -143,7 +148,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	beats, endBeats := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { c.held.beat(beats, c.opts.Provision.AckWait/3, c.beatFailed) })
-	background.Go(func() { c.gauge(ctx) })
+	background.Go(func() { c.gauges.keep(ctx) })
 	defer background.Wait()
 	defer endBeats()
 
@@ -262,39 +267,4 @@ func (c *Consumer) Ready() error {
 		faults = append(faults, in.health.get(), in.watch.health.get())
 	}
 	return errors.Join(append(faults, c.telling.get())...)
-}
-
-const gaugeInterval = 15 * time.Second
-
-// gauge keeps the gauges that only the server can tell.
-func (c *Consumer) gauge(ctx context.Context) {
-	tick := time.NewTicker(gaugeInterval)
-	defer tick.Stop()
-	for {
-		if err := c.gaugeOnce(ctx); err != nil && ctx.Err() == nil {
-			c.log.Debug("consumer info", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-func (c *Consumer) gaugeOnce(ctx context.Context) error {
-	var pending, unsettled float64
-	for _, in := range c.intakes {
-		durable, err := c.js.Consumer(ctx, in.stream, c.opts.Provision.Names.Durable)
-		if err != nil {
-			return fmt.Errorf("stream %s: %w", in.stream, err)
-		}
-		info := durable.CachedInfo()
-		in.watch.saw(info)
-		pending += float64(info.NumPending)
-		unsettled += float64(info.NumAckPending)
-	}
-	c.metrics.pending.Set(pending)
-	c.metrics.waiting.Set(max(unsettled-float64(c.held.count()), 0))
-	return nil
 }

@@ -144,7 +144,8 @@ func TestBackoffIsBounded(t *testing.T) {
 func TestMetricsArePresentFromTheStart(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	newMetrics(registry, func() float64 { return 0 })
+	newMetrics(registry, []string{"a", "b"}, []string{"KOJI", "OMPS_REQUESTS"})
+	NewLedger(nil, "ledger").Register(registry)
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +153,8 @@ func TestMetricsArePresentFromTheStart(t *testing.T) {
 	reasons := len(pipeline.Reasons())
 	want := map[string]int{
 		"omps_deliveries_total": 2 + 6*reasons, "omps_settle_age_seconds": 6, "omps_settle_errors_total": 8,
-		"omps_dead_letters_total": reasons, "omps_in_flight": 1, "omps_waiting": 1, "omps_consumer_pending": 1,
+		"omps_dead_letters_total": reasons, "omps_redeliveries_total": 2, "omps_ledger_changes_total": 5 * 5,
+		"omps_results_total": 3 * 5, "omps_last_success_timestamp_seconds": 2,
 	}
 	for _, family := range families {
 		if got := len(family.GetMetric()); got != want[family.GetName()] {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
@@ -56,8 +57,9 @@ type intake struct {
 
 	comesBack time.Time // the delivery that was put off last
 
-	watch  *watchdog
-	health health
+	watch        *watchdog
+	redeliveries prometheus.Counter
+	health       health
 }
 
 // lane is deliveries that are held, and not yet with a worker, in order.
@@ -230,6 +232,9 @@ func (in *intake) take(msg jetstream.Msg) {
 		return
 	}
 	d.err = err
+	if d.tries > 1 {
+		in.redeliveries.Inc()
+	}
 	switch held := in.c.held.hold(d); {
 	case !held: // here already
 	case d.tries <= 1:

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
@@ -27,13 +29,48 @@ const (
 // Ledger is the record of what became of each build for each organization, in a
 // key-value bucket that all replicas share. Each write compares and sets, so
 // none undoes another. It is safe for concurrent use, and a pipeline.Ledger.
-type Ledger struct{ bucket bucket }
+type Ledger struct {
+	bucket  bucket
+	changes *prometheus.CounterVec // nil: not counted
+}
 
 var _ pipeline.Ledger = (*Ledger)(nil)
 
 // NewLedger is the ledger in a bucket. It does not talk to NATS yet.
 func NewLedger(js jetstream.JetStream, name string) *Ledger {
 	return &Ledger{bucket: bucket{js: js, name: name}}
+}
+
+// noState is where the ledger knew nothing of a build.
+const noState = "none"
+
+// Register counts with reg the changes that l writes from then on. It is called
+// at most once, before l is used. How many entries are in a state nobody can tell
+// without reading all of them; where they come from and go to costs nothing.
+func (l *Ledger) Register(reg prometheus.Registerer) {
+	l.changes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "omps_ledger_changes_total", Help: "Changes of a build's state in the ledger that this process wrote; from none: a new entry.",
+	}, []string{"from", "to"})
+	reg.MustRegister(l.changes)
+	for _, to := range States() {
+		l.changes.WithLabelValues(noState, string(to))
+		for _, from := range States() {
+			if from != to {
+				l.changes.WithLabelValues(string(from), string(to))
+			}
+		}
+	}
+}
+
+// count counts a write, unless it left the state as it was.
+func (l *Ledger) count(from, to State) {
+	if l.changes == nil || from == to {
+		return
+	}
+	if !slices.Contains(States(), from) { // a bucket may hold anything
+		from = noState
+	}
+	l.changes.WithLabelValues(string(from), string(to)).Inc()
 }
 
 // Published is that of pipeline.Ledger. The Publication holds no more of each
@@ -135,6 +172,7 @@ func (l *Ledger) write(ctx context.Context, p page, change func(*Entry) error) e
 		return err
 	}
 	for range casTries {
+		before := p.entry.State
 		if err := change(&p.entry); err != nil {
 			return err
 		}
@@ -148,6 +186,7 @@ func (l *Ledger) write(ctx context.Context, p page, change func(*Entry) error) e
 			_, err = kv.Update(ctx, p.key, value, p.revision)
 		}
 		if err == nil {
+			l.count(before, p.entry.State)
 			return nil
 		}
 		if !lostRace(err) {

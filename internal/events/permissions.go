@@ -151,6 +151,18 @@ func (s stream) readRights(n Names, direct bool) []right {
 	return all
 }
 
+// oldestRight is to read the oldest message that is not settled, for its age.
+func (s stream) oldestRight(direct bool) right {
+	get := "STREAM.MSG.GET."
+	if direct {
+		get = "DIRECT.GET."
+	}
+	return right{
+		subject: apiPrefix + get + s.name, minor: true,
+		purpose: "to tell how old the oldest message is that is not settled, in a metric",
+	}
+}
+
 // rights tries permissions out on a connection. A server says that one is
 // missing only to the connection's error handler, so it is taken over until
 // close.

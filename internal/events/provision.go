@@ -116,6 +116,9 @@ func (s *survey) stream(ctx context.Context, want stream) error {
 	if want.read == "" || there == nil {
 		return nil
 	}
+	if _, err := s.ask(ctx, []right{want.oldestRight(direct)}); err != nil {
+		return err
+	}
 	return s.durable(ctx, want, there.CachedInfo())
 }
 
