@@ -24,6 +24,7 @@ type Config struct {
 	TLS       TLSConfig        `yaml:"tls"`
 	Ops       OpsConfig        `yaml:"ops"`
 	Log       LogConfig        `yaml:"log"`
+	Tracing   TracingConfig    `yaml:"tracing"`
 	Results   ResultsConfig    `yaml:"results"`
 	Bridge    BridgeConfig     `yaml:"bridge"`
 
@@ -165,6 +166,13 @@ type LogConfig struct {
 	Format string `yaml:"format"` // json or text
 }
 
+// TracingConfig says where spans go. Without a URL there are none.
+type TracingConfig struct {
+	OTLPURL       string     `yaml:"otlp_url"`
+	Sample        float64    `yaml:"sample"`             // part of the traces that begin here, 0 to 1
+	Authorization SecretFile `yaml:"authorization_file"` // sent whole as Authorization
+}
+
 // ResultsConfig shapes result events.
 type ResultsConfig struct {
 	Source string `yaml:"source"` // the CloudEvents source, a URI reference
@@ -265,6 +273,7 @@ func DefaultConfig() Config {
 		TLS:                   TLSConfig{CAFiles: []File{}},
 		Ops:                   OpsConfig{Listen: "127.0.0.1:8080"},
 		Log:                   LogConfig{Level: "info", Format: "json"},
+		Tracing:               TracingConfig{Sample: 1},
 		Results:               ResultsConfig{Source: "/omps-consumer"},
 		Bridge:                BridgeConfig{Sources: []BusConfig{}},
 		DefaultReleaseVersion: "1.0.0",

@@ -3,9 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 )
@@ -31,6 +29,7 @@ func (c *Config) check(f *faults) {
 	f.check("ops.listen", checkListen(c.Ops.Listen))
 	f.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	f.oneOf("log.format", c.Log.Format, "json", "text")
+	c.Tracing.check(f)
 	f.check("results.source", checkSource(c.Results.Source))
 	c.Bridge.check(f)
 	f.check("default_release_version", checkReleaseVersion(c.DefaultReleaseVersion))
@@ -50,6 +49,7 @@ func (c *Config) doubt(f *faults) {
 	}
 	c.doubtTimeouts(f)
 	c.Bridge.doubt(f)
+	c.Tracing.doubt(f)
 	if c.NATS.URL == "" && !isLoopback(c.NATS.Embedded.Listen) {
 		f.warn("nats.embedded.listen", "other machines can reach this server, which asks nobody who they are")
 	}
@@ -83,24 +83,17 @@ func (q *QuayConfig) check(f *faults) {
 	f.positive("quay.timeout", q.Timeout)
 }
 
-// doubtPlain warns of passwords that everybody on the way can read.
-func (c *Config) doubtPlain(f *faults) {
-	if c.Quay.PlainHTTP && (inClear("http://"+c.Quay.Registry, "http") || inClear(c.Quay.URL, "http")) {
-		f.warn("quay.plain_http", "sends passwords and tokens in clear to another machine")
-	}
-	for _, u := range strings.Split(c.NATS.URL, ",") {
-		if c.NATS.User != "" && inClear(strings.TrimSpace(u), "nats", "ws") {
-			f.warn("nats.url", "sends the password in clear to a server that does not ask for TLS: tls:// insists on it")
-			break
-		}
+func (t *TracingConfig) check(f *faults) {
+	if t.OTLPURL != "" {
+		f.check("tracing.otlp_url", checkURL(t.OTLPURL, "http", "https"))
 	}
 }
 
-// inClear tells whether an address is spoken to in one of the schemes, which have
-// no TLS, over a network that others share.
-func inClear(address string, schemes ...string) bool {
-	u, err := url.Parse(address)
-	return err == nil && slices.Contains(schemes, u.Scheme) && !isLoopbackHost(u.Hostname())
+// doubt warns of what is for spans that there are none of.
+func (t *TracingConfig) doubt(f *faults) {
+	if t.OTLPURL == "" && t.Authorization.Written != "" {
+		f.warn("tracing.authorization_file", "has no use without otlp_url")
+	}
 }
 
 // objectName is what NATS takes as a stream's or a consumer's name everywhere.

@@ -222,6 +222,8 @@ func setScalar(n *yaml.Node, target any, wrong func(expected string)) bool {
 		*t, err = boolOf(n)
 	case *int:
 		*t, err = intOf(n)
+	case *float64:
+		*t, err = partOf(n)
 	case *time.Duration:
 		*t, err = durationOf(n)
 	case *ByteSize:

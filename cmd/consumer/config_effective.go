@@ -30,6 +30,12 @@ func encodeValue(v reflect.Value) *yaml.Node {
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(value)}
 	case int:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: strconv.Itoa(value)}
+	case float64:
+		node := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!float", Value: strconv.FormatFloat(value, 'f', -1, 64)}
+		if decimal.MatchString(node.Value) {
+			node.Tag = "!!int"
+		}
+		return node
 	case time.Duration:
 		return textNode(formatDuration(value))
 	case ByteSize:

@@ -41,6 +41,7 @@ func (c *Config) readFiles(f *faults, getenv func(string) string) {
 		}
 		r.authorities(path, &c.TLS.CAFiles[i])
 	}
+	r.secret("tracing.authorization_file", &c.Tracing.Authorization)
 	for _, name := range c.names() {
 		o, at := c.Organizations[name], joinPath("organizations", name)
 		r.secret(at+".oauth_token_file", &o.OAuthToken)

@@ -17,6 +17,7 @@ var (
 	errQuotes   = errors.New("a text: put it in quotes")
 	errBool     = errors.New("true or false")
 	errInt      = errors.New("a whole number")
+	errPart     = errors.New("a number from 0 to 1, such as 0.25")
 	errDuration = errors.New("a duration such as 30s, 5m or 24h")
 	errByteSize = errors.New("a size such as 20MiB, 10MB or a number of bytes")
 )
@@ -53,6 +54,17 @@ func intOf(n *yaml.Node) (int, error) {
 		return 0, errInt
 	}
 	return i, nil
+}
+
+// part leaves out signs, exponents and all that is not a part of one.
+var part = regexp.MustCompile(`^(0|1|0\.[0-9]{1,9}|1\.0{1,9})$`)
+
+func partOf(n *yaml.Node) (float64, error) {
+	number := n.ShortTag() == "!!int" || n.ShortTag() == "!!float"
+	if n.Kind != yaml.ScalarNode || !number || !part.MatchString(n.Value) {
+		return 0, errPart
+	}
+	return strconv.ParseFloat(n.Value, 64)
 }
 
 func durationOf(n *yaml.Node) (time.Duration, error) {

@@ -108,7 +108,7 @@ func TestSchemaHasTheSameKeys(t *testing.T) {
 			t.Errorf("the schema of %q takes other keys", path)
 		}
 	})
-	const sectionTypes = 23
+	const sectionTypes = 24
 	if visited != sectionTypes {
 		t.Errorf("%d sections, want %d", visited, sectionTypes)
 	}

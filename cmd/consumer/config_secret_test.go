@@ -35,7 +35,7 @@ func fullConfig(t *testing.T) Config {
 	cert, key := keyPair(t)
 	folder := writeFiles(t, map[string]string{
 		"config.yaml":  mustRead(t, "testdata/config/good/full.yaml"),
-		"mounted/nats": secretText + "1\n", "mounted/oauth": secretText + "2\r\n", "mounted/cnr": "basic " + secretText + "4", "secrets/push": secretText + "3",
+		"mounted/nats": secretText + "1\n", "mounted/oauth": secretText + "2\r\n", "mounted/cnr": "basic " + secretText + "4", "secrets/push": secretText + "3", "mounted/otlp": "Bearer " + secretText + "5",
 		"secrets/ca.pem": cert, "secrets/key.pem": key,
 	})
 	getenv := environment(map[string]string{"SECRETS": filepath.Join(folder, "mounted")})
@@ -89,8 +89,8 @@ func TestSecretsDoNotShow(t *testing.T) {
 			t.Errorf("%s shows a secret:\n%s", form, text)
 		}
 	}
-	if got := strings.Count(string(effective), "# [redacted]"); got != 4 {
-		t.Errorf("%d secrets are marked, want 4:\n%s", got, effective)
+	if got := strings.Count(string(effective), "# [redacted]"); got != 5 {
+		t.Errorf("%d secrets are marked, want 5:\n%s", got, effective)
 	}
 }
 

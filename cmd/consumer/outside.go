@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/omps-consumer/omps-consumer/internal/clients"
 	"github.com/omps-consumer/omps-consumer/internal/clients/greenwave"
@@ -40,11 +41,17 @@ type outside struct {
 // yet. Each is meant for the hosts that are configured for it, and led nowhere
 // else but to the internet.
 func newOutside(c Config, reg prometheus.Registerer, log *slog.Logger) (outside, error) {
+	return newTracedOutside(c, nil, reg, log)
+}
+
+// newTracedOutside is newOutside with spans of the requests; a nil tracer makes
+// none.
+func newTracedOutside(c Config, tracer trace.Tracer, reg prometheus.Registerer, log *slog.Logger) (outside, error) {
 	roots, err := clients.CertPool(c.TLS.CAPaths(), c.TLS.Fetched)
 	if err != nil {
 		return outside{}, err
 	}
-	m := maker{roots: roots, metrics: clients.NewMetrics(reg), log: log}
+	m := maker{roots: roots, metrics: clients.NewMetrics(reg), tracer: tracer, log: log}
 	quayHosts := []string{c.Quay.Registry, hostOf(c.Quay.URL)}
 	out := outside{
 		registry: m.client("registry", 0, quayHosts...), quay: m.client("quay", c.Quay.Timeout, quayHosts...),
@@ -84,12 +91,13 @@ func hostOf(address string) string {
 type maker struct {
 	roots   *x509.CertPool
 	metrics *clients.Metrics
+	tracer  trace.Tracer
 	log     *slog.Logger
 }
 
 func (m maker) client(name string, timeout time.Duration, hosts ...string) *clients.Client {
 	return clients.New(clients.Options{
-		Name: name, Timeout: timeout, Retries: safeRetries, RootCAs: m.roots, Logger: m.log, Metrics: m.metrics, Hosts: hosts,
+		Name: name, Timeout: timeout, Retries: safeRetries, RootCAs: m.roots, Logger: m.log, Metrics: m.metrics, Tracer: m.tracer, Hosts: hosts,
 	})
 }
 

@@ -65,7 +65,12 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 		return err
 	}
 
-	out, err := newOutside(c, registry, log)
+	traces, err := newTracing(c, registry, log)
+	if err != nil {
+		return err
+	}
+	defer traces.stop()
+	out, err := newTracedOutside(c, traces.tracer, registry, log)
 	if err != nil {
 		return err
 	}
@@ -107,6 +112,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 		return err
 	}
 	line := out.pipeline(c, targets, events.NewObjects(js), ledger, registry)
+	line.Tracer = traces.tracer
 
 	policy := events.DefaultPolicy()
 	policy.MaxAge, policy.MaxTries, policy.Recheck = c.Intake.MaxAge, uint64(c.Intake.MaxTries), c.Intake.Recheck
@@ -114,7 +120,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 		Conn: conn, Provision: streams,
 		Reader: c.reader(set), Lookup: line.Lookup, Handler: line, Ledger: ledger,
 		Source: c.Results.Source, Workers: c.Intake.Workers, BuildTimeout: c.Intake.BuildTimeout, Grace: c.Intake.Grace, Policy: policy,
-		Registerer: registry, Logger: log,
+		Registerer: registry, Tracer: traces.tracer, Logger: log,
 	})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Options describe the requests to one server.
@@ -21,6 +22,7 @@ type Options struct {
 	RootCAs *x509.CertPool // nil: the system's
 	Logger  *slog.Logger   // nil: no log
 	Metrics *Metrics       // nil: no metrics
+	Tracer  trace.Tracer   // nil: no spans; of requests whose context holds no span there are none either
 
 	// Hosts are what this client is meant for, each as host, with whatever port,
 	// or as host:port. They may lie anywhere. Any other that a redirect or a
@@ -51,7 +53,7 @@ func New(o Options) *Client {
 	}
 	o.Metrics.prepare(o.Name)
 	guard := newGuard(o.Hosts)
-	transport := &counting{name: o.Name, metrics: o.Metrics, next: newTransport(o.RootCAs, guard)}
+	transport := &counting{name: o.Name, metrics: o.Metrics, tracer: o.Tracer, guard: guard, next: newTransport(o.RootCAs, guard)}
 	return &Client{
 		name:    o.Name,
 		retries: o.Retries,

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // userAgent names the service to the servers it calls.
@@ -46,6 +48,8 @@ func newTransport(roots *x509.CertPool, g *guard) *http.Transport {
 type counting struct {
 	name    string
 	metrics *Metrics
+	tracer  trace.Tracer // nil: no spans
+	guard   *guard
 	next    http.RoundTripper
 }
 
@@ -54,8 +58,10 @@ func (t *counting) RoundTrip(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Set("User-Agent", userAgent)
 	}
+	req, span := t.traced(req)
 	start := time.Now()
 	resp, err := t.next.RoundTrip(req)
+	endSpan(span, resp, err)
 	if err != nil {
 		t.metrics.count(t.name, codeNone, time.Since(start))
 		return nil, err

@@ -57,7 +57,7 @@ func (c *Consumer) answer(ctx context.Context, d *delivery, w worked, v Verdict)
 // tell publishes the event of a result, unless the ledger knows that it was
 // told, and notes the result in the ledger.
 func (c *Consumer) tell(ctx context.Context, d *delivery, w worked, a Answer) error {
-	in := ResultInput{Result: a.Result, Outcome: a.Outcome, Tries: d.tries, Cause: w.cause, Time: time.Now()}
+	in := ResultInput{Result: a.Result, Outcome: a.Outcome, Tries: d.tries, Cause: w.cause, Span: w.span.SpanContext(), Time: time.Now()}
 	if !c.kept(a.Result) {
 		return c.publishResult(ctx, in)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
@@ -21,7 +22,7 @@ type Concerner interface {
 	Concerns(c pipeline.Claim) ([]pipeline.Organization, error)
 }
 
-// Options make a Consumer. All but BuildTimeout and Logger are needed.
+// Options make a Consumer. All but BuildTimeout, Tracer and Logger are needed.
 type Options struct {
 	Conn      *nats.Conn
 	Provision ProvisionOptions // what Provision was called with
@@ -37,6 +38,7 @@ type Options struct {
 	Policy       Policy
 
 	Registerer prometheus.Registerer
+	Tracer     trace.Tracer // nil: no spans
 	Logger     *slog.Logger // nil: silent
 }
 

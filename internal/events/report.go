@@ -35,6 +35,9 @@ func lineOf(d *delivery, w worked, v Verdict) []slog.Attr {
 		slog.String("event_id", w.trigger.ID), slog.Uint64("tries", d.tries),
 		slog.Duration("age", d.age(time.Now()).Round(time.Millisecond)), slog.String("outcome", string(v.Outcome)),
 	}
+	if span := w.span.SpanContext(); span.IsSampled() {
+		attrs = append(attrs, slog.String("trace_id", span.TraceID().String()))
+	}
 	some := func(name string, values ...string) {
 		values = slices.DeleteFunc(values, func(value string) bool { return value == "" })
 		if len(values) > 0 {

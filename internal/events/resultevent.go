@@ -12,6 +12,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
@@ -29,9 +30,10 @@ const (
 type ResultInput struct {
 	Result  pipeline.Result
 	Outcome pipeline.Outcome
-	Tries   uint64      // how often the trigger was delivered
-	Cause   event.Event // what led to this run: the trigger, or a decision on its build
-	Source  string      // of results, from the configuration
+	Tries   uint64            // how often the trigger was delivered
+	Cause   event.Event       // what led to this run: the trigger, or a decision on its build
+	Span    trace.SpanContext // of this run; sampled, it takes the place of the trace of Cause
+	Source  string            // of results, from the configuration
 	Time    time.Time
 }
 
@@ -89,10 +91,10 @@ func resultType(outcome pipeline.Outcome) (string, error) {
 
 func passedOn(in ResultInput) map[string]string {
 	first := in.Result.Trigger
+	parent, state := traceOf(in)
 	return map[string]string{
 		extCausation: cmp.Or(in.Cause.ID(), first.ID), extCorrelation: cmp.Or(first.Correlation, first.ID),
-		extTraceParent: extension(in.Cause, extTraceParent),
-		extTraceState:  extension(in.Cause, extTraceState),
+		extTraceParent: parent, extTraceState: state,
 	}
 }
 

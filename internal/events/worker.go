@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
@@ -24,6 +26,7 @@ type worked struct {
 	cause   event.Event      // zero when it could not be read
 	trigger pipeline.Trigger // as far as it could be read
 	results []pipeline.Result
+	span    trace.Span // of the delivery; to be ended
 }
 
 // worker handles deliveries until there are no more. Once ctx has ended it
@@ -66,6 +69,7 @@ func (c *Consumer) handle(ctx context.Context, d *delivery) {
 	w := c.work(ctx, d)
 	if ctx.Err() != nil && unfinished(w.results) {
 		c.giveBack(d) // cut short, which says nothing about the build
+		endSpan(w, nil)
 		return
 	}
 	v := Judge(w.results, d.tries, d.age(time.Now()), c.opts.Policy, jitter())
@@ -73,6 +77,7 @@ func (c *Consumer) handle(ctx context.Context, d *delivery) {
 	// What is done is told even when the time for work has run out.
 	ctx = context.WithoutCancel(ctx)
 	v = c.answer(ctx, d, w, v)
+	defer func() { endSpan(w, &v) }()
 	if err := c.settle(ctx, d, v); err != nil {
 		c.settleFailed(v.Action.String(), err, "stream", d.stream, "sequence", d.sequence)
 		return
@@ -83,11 +88,13 @@ func (c *Consumer) handle(ctx context.Context, d *delivery) {
 
 // work reads the trigger and runs it, unless the delivery's budget is spent.
 func (c *Consumer) work(ctx context.Context, d *delivery) (w worked) {
+	w.span = noop.Span{}
 	defer c.recovered(&w.trigger, &w.results)
 	err := d.err
 	if err == nil {
 		w.cause, err = Decode(d.msg.Subject(), d.msg.Headers(), d.msg.Data())
 	}
+	ctx, w.span = c.startSpan(ctx, d, w.cause)
 	if err == nil {
 		w.trigger, err = c.opts.Reader.Trigger(d.msg.Subject(), w.cause)
 		w.trigger.Again = d.tries > 1

@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"internal/clients/greenwave": {"internal/clients", "internal/pipeline"},
 	"internal/clients/quay":      {"internal/clients", "internal/pipeline"},
 	"internal/clients/amqp":      {"internal/clients", "internal/pipeline"},
+	"internal/clients/otlp":      {"internal/clients"},
 	"internal/events":            {"internal/pipeline", "schemas"},
 	"internal/events/eventstest": {"internal/events"},
 	"internal/sandbox":           {"internal/pipeline"},
@@ -39,13 +40,13 @@ var mayNotImport = map[string][]string{
 	"os":       {"internal/pipeline", "schemas"},
 	"github.com/nats-io/nats.go": {
 		"internal/pipeline", "internal/clients", "internal/clients/koji", "internal/clients/greenwave",
-		"internal/clients/quay", "internal/clients/amqp", "internal/sandbox", "schemas",
+		"internal/clients/quay", "internal/clients/amqp", "internal/clients/otlp", "internal/sandbox", "schemas",
 	},
 	"github.com/Azure/go-amqp":       {"internal/pipeline", "internal/events", "schemas"},
 	"github.com/rabbitmq/amqp091-go": {"internal/pipeline", "internal/events", "schemas"},
 	"github.com/google/go-containerregistry": {
 		"internal/pipeline", "internal/clients", "internal/clients/koji", "internal/clients/greenwave",
-		"internal/clients/amqp", "internal/events", "schemas",
+		"internal/clients/amqp", "internal/clients/otlp", "internal/events", "schemas",
 	},
 }
 

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"context"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Pipeline is the way of a build from its announcement to its registry.
@@ -17,6 +19,7 @@ type Pipeline struct {
 	Ledger  Ledger           // nil: nothing is remembered
 	Now     func() time.Time // the caller's clock: the pipeline has none of its own
 	Metrics *Metrics
+	Tracer  trace.Tracer // nil: no spans
 }
 
 // Run takes t through every stage and returns one Result for each organization
@@ -70,13 +73,15 @@ func (p *Pipeline) publish(ctx context.Context, r *run, m Manifests, org Organiz
 	return r.result(err)
 }
 
-// step runs one stage: the only place that times, counts and names them.
+// step runs one stage: the only place that times, counts, traces and names them.
 func step[In, Out any](ctx context.Context, p *Pipeline, r *run, name StageName,
 	do func(context.Context, In) (Out, error), in In,
 ) (Out, error) {
+	ctx, span := p.span(ctx, name, r)
 	start := p.Now()
 	out, err := do(ctx, in)
 	took := p.Now().Sub(start)
+	defer func() { endSpan(span, err) }()
 	r.durations[name] = took
 	if err == nil {
 		p.Metrics.observe(name, took, "ok")

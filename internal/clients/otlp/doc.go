@@ -1,0 +1,2 @@
+// Package otlp sends finished spans to an OpenTelemetry collector.
+package otlp

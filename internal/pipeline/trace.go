@@ -1,0 +1,37 @@
+package pipeline
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// span starts the span of a stage, for one organization once they part ways. It
+// costs nothing without a Tracer.
+func (p *Pipeline) span(ctx context.Context, stage StageName, r *run) (context.Context, trace.Span) {
+	if p.Tracer == nil {
+		return ctx, noop.Span{}
+	}
+	ctx, span := p.Tracer.Start(ctx, string(stage))
+	switch stage {
+	case StagePrepare, StagePush, StageDelete:
+		span.SetAttributes(attribute.String("organization", r.common.Organization))
+	}
+	return ctx, span
+}
+
+// endSpan ends the span of a stage with what came of it. A not yet and what is
+// not ours are no failures.
+func endSpan(span trace.Span, err error) {
+	if err != nil && span.IsRecording() {
+		class := ClassOf(err)
+		span.SetAttributes(attribute.String("class", class.String()), attribute.String("reason", string(ReasonOf(err))))
+		if class != Waiting && class != Ignored {
+			span.SetStatus(codes.Error, err.Error())
+		}
+	}
+	span.End()
+}
