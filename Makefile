@@ -13,7 +13,7 @@ IMAGE_PUSH      ?=
 # Static, and without the paths of this machine.
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags "-s -w"
 
-.PHONY: all build image test race lint fmt fmt-check bench bench-growth bench-micro profile fuzz soak
+.PHONY: all build image test rules race lint fmt fmt-check bench bench-growth bench-micro profile fuzz soak
 
 all: fmt-check lint test build
 
@@ -32,6 +32,10 @@ $(IMAGE_PLATFORMS:%=bin/%/consumer):
 
 test:
 	$(GO) test ./...
+
+# Alert rules and dashboard, by Prometheus' own code, in a module of its own.
+rules:
+	cd deploy/prometheus && $(GO) vet ./... && $(GO) test ./...
 
 # Short: of the real archives, each of which "test" goes through, a sample.
 race:
