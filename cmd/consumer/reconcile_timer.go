@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
@@ -42,9 +43,10 @@ type reconciler struct {
 
 // newReconciler makes the reconciler of a service, which does nothing, and has no
 // metrics, unless it is configured to.
-func newReconciler(c Config, compare pipeline.Reconciliation, a events.Announcer, leases *events.Leases, reg prometheus.Registerer, log *slog.Logger) *reconciler {
+func newReconciler(c Config, compare pipeline.Reconciliation, js jetstream.JetStream, leases *events.Leases, reg prometheus.Registerer, log *slog.Logger) *reconciler {
 	r := &reconciler{
-		config: c.Reconcile, compare: compare, announcer: a, durable: c.NATS.Durable, leases: leases, owner: rand.Text(), log: log,
+		config: c.Reconcile, compare: compare, announcer: newAnnouncer(c, provisionOptions(c).Names, js), durable: c.NATS.Durable,
+		leases: leases, owner: rand.Text(), log: log,
 	}
 	if r.config.Every > 0 {
 		r.metrics = newReconcileMetrics(reg)
@@ -148,7 +150,9 @@ func (r *reconciler) look(ctx context.Context) (err error) {
 		return nil
 	})
 	r.metrics.builds.Add(float64(counts.Listed))
-	r.log.Info("reconciled", "listed", counts.Listed, "wanted", counts.Ours, "announced", announced, "unrecorded", unrecorded)
+	if err == nil {
+		r.log.Info("reconciled", "listed", counts.Listed, "wanted", counts.Ours, "announced", announced, "unrecorded", unrecorded)
+	}
 	return err
 }
 

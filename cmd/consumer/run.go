@@ -130,8 +130,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	v := buildVersion()
 	log.Info("started", "version", v.Version, "revision", v.Revision, "nats", conn.ConnectedUrlRedacted(), "ops", ops.url(),
 		"organizations", len(c.Organizations), "workers", c.Intake.Workers, "gated", c.Greenwave != nil)
-	compare := newReconciliation(c, out, line, targets, ledger)
-	defer newReconciler(c, compare, newAnnouncer(c, streams.Names, js), leases, registry, log).start(ctx)()
+	defer newReconciler(c, newReconciliation(c, out, line, targets, ledger), js, leases, registry, log).start(ctx)()
 	started(endpoints{NATS: url, Ops: ops.url()})
 	if err := consumer.Run(ctx); err != nil {
 		return fmt.Errorf("service: %w", err)
