@@ -181,7 +181,7 @@ func TestOneBuildIsOneTrace(t *testing.T) {
 	tree, spans := c.trace(eventTrace)
 	want := []string{
 		" > process KOJI", "fetch > GET koji-files", "gate > POST greenwave", "lookup > POST koji",
-		"process KOJI > fetch", "process KOJI > gate", "process KOJI > lookup", "process KOJI > prepare", "process KOJI > push",
+		"process KOJI > answer", "process KOJI > fetch", "process KOJI > gate", "process KOJI > lookup", "process KOJI > prepare", "process KOJI > push",
 		"push > GET registry", "push > HEAD registry", "push > POST registry", "push > PUT registry",
 	}
 	tree = slices.DeleteFunc(tree, func(s string) bool { return s == "push > HEAD registry" })

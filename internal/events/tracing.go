@@ -37,6 +37,15 @@ func (c *Consumer) startSpan(ctx context.Context, d *delivery, cause event.Event
 	return ctx, span
 }
 
+// childSpan starts a span below that of a delivery.
+func (c *Consumer) childSpan(ctx context.Context, w worked, name string) trace.Span {
+	if c.opts.Tracer == nil {
+		return noop.Span{}
+	}
+	_, span := c.opts.Tracer.Start(trace.ContextWithSpan(ctx, w.span), name)
+	return span
+}
+
 // endSpan ends the span of a delivery with what it was about and what came of
 // it, in the words of the log. v is nil for one that was given back unfinished.
 func endSpan(w worked, v *Verdict) {

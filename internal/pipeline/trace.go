@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -23,6 +24,10 @@ func (p *Pipeline) span(ctx context.Context, stage StageName, r *run) (context.C
 	return ctx, span
 }
 
+// maxDescription bounds, in bytes, what a span says of an error: that of manifests
+// with many faults is long.
+const maxDescription = 1024
+
 // endSpan ends the span of a stage with what came of it. A not yet and what is
 // not ours are no failures.
 func endSpan(span trace.Span, err error) {
@@ -30,7 +35,8 @@ func endSpan(span trace.Span, err error) {
 		class := ClassOf(err)
 		span.SetAttributes(attribute.String("class", class.String()), attribute.String("reason", string(ReasonOf(err))))
 		if class != Waiting && class != Ignored {
-			span.SetStatus(codes.Error, err.Error())
+			text := err.Error()
+			span.SetStatus(codes.Error, strings.ToValidUTF8(text[:min(len(text), maxDescription)], ""))
 		}
 	}
 	span.End()
