@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,7 +53,7 @@ type Bridge struct {
 
 	mu      sync.Mutex
 	sources []*BusSource
-	failing error // of the last publish
+	failing map[string]error // of the last publish on each subject; nil: it was stored
 }
 
 // NewBridge makes a bridge without sources.
@@ -70,7 +72,7 @@ func NewBridge(o BridgeOptions) (*Bridge, error) {
 }
 
 func newBridge(js messagePublisher, conn func() error, reg prometheus.Registerer, log *slog.Logger) *Bridge {
-	return &Bridge{js: js, conn: conn, metrics: newBridgeMetrics(reg), log: log}
+	return &Bridge{js: js, conn: conn, metrics: newBridgeMetrics(reg), log: log, failing: make(map[string]error)}
 }
 
 // BusSource is one bus.
@@ -105,13 +107,12 @@ func (b *Bridge) Ready() error {
 		return err
 	}
 	b.mu.Lock()
-	sources, failing := b.sources, b.failing
-	b.mu.Unlock()
-	if failing != nil {
-		return failing
-	}
+	defer b.mu.Unlock()
 	var faults []error
-	for _, s := range sources {
+	for _, subject := range slices.Sorted(maps.Keys(b.failing)) {
+		faults = append(faults, b.failing[subject])
+	}
+	for _, s := range b.sources {
 		s.mu.Lock()
 		if s.state != nil {
 			faults = append(faults, fmt.Errorf("bus %s: %w", s.name, s.state))
@@ -187,7 +188,7 @@ func (s *BusSource) pass(ctx context.Context, b bridged) bool {
 	log := s.log.With("event_id", b.id, "nvr", b.nvr, "subject", b.msg.Subject)
 	for attempt := 1; ; attempt++ {
 		ack, err := s.publish(ctx, b)
-		s.bridge.published(err)
+		s.bridge.published(b.msg.Subject, err)
 		switch {
 		case err == nil && ack.Duplicate:
 			s.metrics.repeated.Inc()
@@ -208,17 +209,17 @@ func (s *BusSource) pass(ctx context.Context, b bridged) bool {
 	}
 }
 
-// published notes how a publish went, and logs when that changes.
-func (b *Bridge) published(err error) {
+// published notes how a publish on a subject went, and logs when that changes.
+func (b *Bridge) published(subject string, err error) {
 	b.mu.Lock()
-	before := b.failing
-	b.failing = err
+	before := b.failing[subject]
+	b.failing[subject] = err
 	b.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		b.log.Warn("nats does not take events; messages are held until it does", "err", err)
+		b.log.Warn("nats does not take events; messages are held until it does", "subject", subject, "err", err)
 	case err == nil && before != nil:
-		b.log.Info("nats takes events again")
+		b.log.Info("nats takes events again", "subject", subject)
 	}
 }
 

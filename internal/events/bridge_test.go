@@ -157,7 +157,7 @@ func TestLeftToTheBus(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		go func() {
-			time.Sleep(30 * time.Second)
+			<-time.After(30 * time.Second)
 			s.SetState(nil)
 			if err := s.bridge.Ready(); !errors.Is(err, errOutage) {
 				t.Errorf("ready: %v", err)
@@ -198,6 +198,21 @@ func TestUnreadableIsToldOnceForEachKind(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "level=WARN"); n != 2 || strings.Count(log.String(), "\n") != 2 || strings.Contains(log.String(), "\x1b") {
 		t.Errorf("%d warnings in\n%s", n, log)
+	}
+}
+
+// TestSubjectsFailApart: what goes through on one subject says nothing of another,
+// such as decisions that no stream holds.
+func TestSubjectsFailApart(t *testing.T) {
+	t.Parallel()
+	s, _, log := fakeBridge(&fakeBus{})
+	s.SetState(nil)
+	for range 3 {
+		s.bridge.published(SubjectDecisionUpdated, errOutage)
+		s.bridge.published(SubjectBuildCompleted, nil)
+	}
+	if err := s.bridge.Ready(); !errors.Is(err, errOutage) || strings.Count(log.String(), "\n") != 1 {
+		t.Errorf("ready: %v\n%s", err, log)
 	}
 }
 

@@ -176,6 +176,8 @@ func (c *conn091) ended() error {
 	return errors.New("connection lost")
 }
 
+// message091 reads a message. Its size is bounded by RabbitMQ alone, 16 or 128
+// MiB unless configured: the protocol lets nobody ask for less.
 func message091(d amqp091.Delivery) Message {
 	return Message{ID: d.MessageId, Topic: d.RoutingKey, Time: d.Timestamp, Body: d.Body, headers: d.Headers}
 }

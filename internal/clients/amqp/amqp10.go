@@ -85,7 +85,7 @@ func (c *conn10) attach(ctx context.Context, o Options) error {
 	}
 	for _, address := range o.Addresses {
 		receiver, err := session.NewReceiver(ctx, address, &amqp10.ReceiverOptions{
-			Credit: int32(o.Prefetch), MaxMessageSize: maxMessageBytes, //nolint:gosec // a few thousand at most
+			Credit: int32(o.Prefetch), MaxMessageSize: maxMessageBytes,
 			RequestedSenderSettleMode: amqp10.SenderSettleModeUnsettled.Ptr(),
 		})
 		if err != nil {

@@ -96,15 +96,14 @@ func shown(at string, err error) error {
 func (s *Source) Run(ctx context.Context, handle func(context.Context, Delivery)) {
 	for attempt := 1; ctx.Err() == nil; attempt++ {
 		at := s.o.URLs[(attempt-1)%len(s.o.URLs)]
-		began := time.Now()
-		err := s.session(ctx, at, handle)
+		worked, err := s.session(ctx, at, handle)
 		if ctx.Err() != nil {
 			break
 		}
 		err = shown(at, err)
 		s.o.State(err)
-		if time.Since(began) > lastWait { // it worked, so the wait begins anew
-			attempt = attempt % len(s.o.URLs)
+		if worked { // so the wait begins anew
+			attempt %= len(s.o.URLs)
 		}
 		wait := backoff(attempt)
 		s.o.Logger.Warn("bus cannot be read", "attempt", attempt, "again_in", wait.Round(time.Millisecond).String(), "err", err)
@@ -115,17 +114,19 @@ func (s *Source) Run(ctx context.Context, handle func(context.Context, Delivery)
 	}
 }
 
-// session is one connection from beginning to end.
-func (s *Source) session(ctx context.Context, at string, handle func(context.Context, Delivery)) error {
+// session is one connection from beginning to end. It worked if it lasted for
+// longer than any wait for the next.
+func (s *Source) session(ctx context.Context, at string, handle func(context.Context, Delivery)) (worked bool, _ error) {
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	c, err := s.open(opening, s.o, at)
 	cancel()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer c.close()
 	s.o.State(nil)
 	s.o.Logger.Info("listening to bus", "url", host(at))
+	began := time.Now()
 
 	ctx, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
@@ -134,7 +135,7 @@ func (s *Source) session(ctx context.Context, at string, handle func(context.Con
 		work.Go(func() { lost(s.pump(ctx, l, &work, handle)) })
 	}
 	work.Wait()
-	return context.Cause(ctx)
+	return time.Since(began) > lastWait, context.Cause(ctx)
 }
 
 // pump hands over what one link receives until there is no more.

@@ -111,7 +111,7 @@ func TestWaitBeginsAnewAfterAConnectionThatWorked(t *testing.T) {
 			return nil, errors.New("refused")
 		})
 		s.Run(ctx, func(context.Context, Delivery) {
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			lost = time.Now()
 		})
 		if waited := time.Since(lost); waited > firstWait {
@@ -155,7 +155,7 @@ func TestHandlesEndWithTheirConnection(t *testing.T) {
 				}
 			})
 		}()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if most.Load() != 3 || handled.Load() != 4 {
 			t.Errorf("%d at once, %d in all; want 3 and, with that of the lost connection, 4", most.Load(), handled.Load())
 		}
