@@ -153,7 +153,7 @@ func (r *rabbit) start() {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("rabbitmq-server does not come up: %v", err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 	}
 }
 
