@@ -8,8 +8,9 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 )
 
-// maxConfigBytes bounds the configuration file.
-const maxConfigBytes = 1 << 20
+// maxConfigBytes bounds the configuration file. 1,000 organizations with 50
+// rules each take half of it.
+const maxConfigBytes = 8 << 20
 
 // Config is the whole configuration. The yaml tags are its keys, which
 // schemas/config.v1.json describes too; DefaultConfig has the defaults.
@@ -317,7 +318,7 @@ func loadConfig(path string, getenv func(string) string, above func(*Config, *fa
 	return parseConfig(path, data, getenv, above)
 }
 
-// ParseConfig reads a configuration of at most 1 MiB, and the secret files that
+// ParseConfig reads a configuration of at most 8 MiB, and the secret files that
 // it names. Relative paths start at the folder of name. Paths, and nothing
 // else, may hold ${NAME}, a variable of getenv that must not be empty.
 //

@@ -16,7 +16,7 @@ import (
 
 // maxConfigValues bounds the keys and list items that are read, each counted
 // again for every alias that leads to it. A real configuration has hundreds.
-const maxConfigValues = 100_000
+const maxConfigValues = 500_000
 
 // decodeConfig sets in c what the YAML in data says and records what it cannot
 // read. It is stricter than yaml.v3: nothing is ignored, converted or merged.

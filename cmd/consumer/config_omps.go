@@ -14,6 +14,9 @@ import (
 // ompsSectionVariable named the class of its configuration to OMPS.
 const ompsSectionVariable = "OMPS_CONF_SECTION"
 
+// maxOMPSBytes bounds OMPS's configuration file.
+const maxOMPSBytes = 1 << 20
+
 func (c *cli) configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
@@ -56,7 +59,7 @@ the exit code is then 1.`,
 }
 
 func (c *cli) configFromOMPS(path string, o OMPSOptions) error {
-	data, err := readCapped(path, maxConfigBytes)
+	data, err := readCapped(path, maxOMPSBytes)
 	if err != nil {
 		return fmt.Errorf("%s: cannot be read: %w", path, err)
 	}

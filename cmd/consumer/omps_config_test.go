@@ -125,7 +125,7 @@ func TestFromOMPSCommand(t *testing.T) {
 		"two.py":    "class A:\n    LOG_LEVEL = 'DEBUG'\nclass ProdConfig:\n    LOG_LEVEL = 'ERROR'\n",
 		"none.py":   "A = 1\n",
 		"broken.py": "class ProdConfig:\n    A = [1\n",
-		"large.py":  strings.Repeat("#", maxConfigBytes+1),
+		"large.py":  strings.Repeat("#", maxOMPSBytes+1),
 	})
 	in := func(name string) string { return filepath.Join(folder, name) }
 	for _, c := range []struct {
@@ -160,7 +160,7 @@ func TestFromOMPSCommand(t *testing.T) {
 // The largest file takes no time, whatever it holds.
 func TestFromOMPSIsBounded(t *testing.T) {
 	t.Parallel()
-	size := maxConfigBytes
+	size := maxOMPSBytes
 	if testing.Short() {
 		size /= 8
 	}
