@@ -57,7 +57,12 @@ func (f figure) ratio() float64 {
 	return median(ratios)
 }
 
+// ok tells whether the target is reached. What was not measured reaches none.
 func (f figure) ok() bool {
+	beside := f.target.bound != 0 && !f.target.value
+	if len(f.service) == 0 || beside && len(f.floor) == 0 {
+		return false
+	}
 	reached := f.ratio()
 	if f.target.value {
 		reached = median(f.service)
@@ -186,6 +191,11 @@ func TestFigures(t *testing.T) {
 		{figure{service: []float64{40}, floor: []float64{10}, target: atMost(3)}, 4, false},
 		{figure{service: []float64{64}, target: below(64)}, 0, true},
 		{figure{service: []float64{65}, target: below(64)}, 0, false},
+		{figure{service: []float64{65}}, 0, true},
+		{figure{target: below(64)}, 0, false},
+		{figure{floor: []float64{10}, target: atMost(3)}, 0, false},
+		{figure{service: []float64{10}, target: atMost(3)}, 0, false},
+		{figure{service: []float64{10}, target: atLeast(0.7), full: true}, 0, false},
 	} {
 		if got := tc.f.ratio(); got != tc.ratio || tc.f.ok() != tc.ok {
 			t.Errorf("%+v: ratio %v, ok %v", tc.f, got, tc.f.ok())
