@@ -19,8 +19,9 @@ const (
 )
 
 // call asks the hub. The answer is made of nil, bool, int64, float64, string,
-// time.Time, []any and map[string]any; an empty string comes as nil. An error is a *Fault, or is Transient
-// with ReasonKojiUnavailable or ReasonUnauthorized.
+// []any and map[string]any; an empty string comes as nil, a date as it is
+// written. An error is a *Fault, or is Transient with ReasonKojiUnavailable or
+// ReasonUnauthorized.
 func (c *Client) call(ctx context.Context, method string, args ...any) (any, error) {
 	if args == nil {
 		args = []any{} // for nil the codec leaves out <params>
@@ -60,34 +61,4 @@ func (c *Client) call(ctx context.Context, method string, args ...any) (any, err
 // unusable marks what kept a usable answer away.
 func unusable(what string, err error) error {
 	return clients.Unavailable(pipeline.ReasonKojiUnavailable, fmt.Errorf("koji %s: %w", what, err))
-}
-
-// decode reads the value of an XML-RPC answer, or its fault as a *Fault.
-func decode(data []byte) (any, error) {
-	isFault, err := inspect(data)
-	if err != nil {
-		return nil, err
-	}
-	value, err := unmarshal(data)
-	if err != nil {
-		return nil, err
-	}
-	if isFault {
-		return nil, readFault(value)
-	}
-	return value, nil
-}
-
-// unmarshal runs the codec. It works by reflection on what a server sent, so a
-// panic of it is an unreadable answer.
-func unmarshal(data []byte) (value any, err error) {
-	defer func() {
-		if recover() != nil {
-			value, err = nil, errors.New("answer is not readable XML-RPC")
-		}
-	}()
-	if err := xmlrpc.Response(data).Unmarshal(&value); err != nil {
-		return nil, fmt.Errorf("answer is not readable XML-RPC: %s", clients.OneLine(err.Error(), maxMessage))
-	}
-	return value, nil
 }
