@@ -41,6 +41,7 @@ func (c *cli) runCommand() *cobra.Command {
 			for _, o := range env.Overrides {
 				log.Info("the environment stands above the configuration", "variable", o.Variable, "key", o.Key, "value", o.Value)
 			}
+			boundMemory(c.getenv, log)
 			if env.CAURL != "" {
 				if config.TLS.Fetched, err = fetchAuthorities(cmd.Context(), env.CAURL, config.TLS, log); err != nil {
 					return fmt.Errorf("certificate authorities of %s (tls.ca_files takes them as a file): %w", caVariable, err)
