@@ -50,22 +50,27 @@ func (p *Pipeline) Run(ctx context.Context, t Trigger) []Result {
 	if err != nil {
 		return append(results, r.end(err)...)
 	}
-	defer manifests.Done()
-	for _, org := range build.Organizations {
-		results = append(results, p.publish(ctx, r.forOrganization(org), manifests, org))
+	defer manifests.held.release()
+	for i, org := range build.Organizations {
+		m := manifests
+		if i == len(build.Organizations)-1 {
+			manifests = Manifests{} // nobody needs the trees during the last push
+		}
+		results = append(results, p.publish(ctx, r.forOrganization(org), m, org))
 	}
 	return results
 }
 
 // publish runs the stages that differ from organization to organization.
 func (p *Pipeline) publish(ctx context.Context, r *run, m Manifests, org Organization) Result {
+	build := m.Build
 	release, err := step(ctx, p, r, StagePrepare, p.Prepare.Do, Order{Manifests: m, Organization: org})
 	r.prepared(release)
 	if err != nil {
 		return r.result(err)
 	}
-	if p.remembers(m.Build) {
-		if err := p.Ledger.Begin(ctx, workOf(m.Build, org)); err != nil {
+	if p.remembers(build) {
+		if err := p.Ledger.Begin(ctx, workOf(build, org)); err != nil {
 			return r.result(&StageError{Stage: StagePush, Err: err})
 		}
 	}
