@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
@@ -101,9 +102,17 @@ func appendScalar(out []byte, n *yaml.Node) ([]byte, error) {
 var errNoJSON = errors.New("a number that JSON does not have")
 
 func appendString(out []byte, s string) []byte {
+	if !strings.ContainsFunc(s, escaped) {
+		return append(append(append(out, '"'), s...), '"')
+	}
 	quoted, err := json.Marshal(s)
 	if err != nil { // a string always has a form in JSON
 		return append(out, `""`...)
 	}
 	return append(out, quoted...)
+}
+
+// escaped tells whether JSON may write a character as another one than itself.
+func escaped(r rune) bool {
+	return r < ' ' || r > '~' || r == '"' || r == '\\' || r == '<' || r == '>' || r == '&'
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"hash/maphash"
 	"math"
@@ -55,8 +56,10 @@ func sumTree(sum *maphash.Hash, n *yaml.Node) {
 	if n = follow(n); n == nil {
 		return
 	}
-	maphash.WriteComparable(sum, n.Kind)
-	maphash.WriteComparable(sum, len(n.Content))
+	var shape [5]byte // with the length of what follows, so that no two trees read alike
+	shape[0] = byte(n.Kind)
+	binary.LittleEndian.PutUint32(shape[1:], uint32(len(n.Content)+len(n.Value)))
+	sum.Write(shape[:])
 	sum.WriteString(n.Value)
 	for _, child := range n.Content {
 		sumTree(sum, child)

@@ -20,7 +20,7 @@ func TestDecodeReadsAsKubernetesDoes(t *testing.T) {
 	for _, scalar := range []string{
 		"y", "n", "Y", "yes", "on", "OFF", "True", "~", "null", "'yes'", "\"1\"", "1:30", "2020-01-01", "2020-01-01T00:00:00Z",
 		"0644", "0o644", "0x1F", "0b11", "1_000", "1e3", "1.", ".5", "+1", "-0", "08", "0.1e-400", "=", "<<", "!!str 5", "!foo 5",
-		"|-\n  a\n  b", "a &b", "\"\\u00e9\\n\"", "{}", "[1, {b: c, b: d}]",
+		"|-\n  a\n  b", "a &b", "\"\\u00e9\\n\"", "''", "'a \"b\" ~'", "a<b", "a>b", "a&b", "a\\b", "\"\\u007f\"", "\"\\u2028\"", "{}", "[1, {b: c, b: d}]",
 	} {
 		data := []byte("a: " + scalar + "\n")
 		doc, err := parseYAML(File{"x.yaml", data})
