@@ -24,7 +24,7 @@ func boundMemory(getenv func(string) string, log *slog.Logger) {
 	}
 	soft := limit / 10 * 9
 	debug.SetMemoryLimit(soft)
-	log.Info("memory is bounded by the control group", "limit", ByteSize(limit), memoryVariable, ByteSize(soft))
+	log.Info("memory is bounded by the control group", "limit", ByteSize(limit), "collector_limit", ByteSize(soft))
 }
 
 // memoryLimit is how many bytes the control groups of this process may have, 0

@@ -171,4 +171,4 @@ type Manifests struct {
 
 // Done gives back the memory that the manifests were counted with. Nothing of
 // them is to be used any more. It may be called twice.
-func (m Manifests) Done() { m.held.release() }
+func (m *Manifests) Done() { m.held.release() }

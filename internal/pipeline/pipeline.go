@@ -50,11 +50,11 @@ func (p *Pipeline) Run(ctx context.Context, t Trigger) []Result {
 	if err != nil {
 		return append(results, r.end(err)...)
 	}
-	defer manifests.held.release()
+	defer manifests.Done()
 	for i, org := range build.Organizations {
 		m := manifests
 		if i == len(build.Organizations)-1 {
-			manifests = Manifests{} // nobody needs the trees during the last push
+			manifests = Manifests{held: m.held} // nobody needs the trees during the last push
 		}
 		results = append(results, p.publish(ctx, r.forOrganization(org), m, org))
 	}
