@@ -51,8 +51,10 @@ func (r *readiness) ask() error {
 	return now()
 }
 
-// register shows it as a metric, since not every Prometheus looks at probes.
-func (r *readiness) register(reg prometheus.Registerer) {
+// newReadiness is not ready until it is set. It is a metric too, since not every
+// Prometheus looks at probes.
+func newReadiness(reg prometheus.Registerer) *readiness {
+	r := &readiness{now: func() error { return errors.New("not connected to nats yet") }}
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "omps_ready", Help: "Whether the service can work, as /readyz tells it: 1 or 0.",
 	}, func() float64 {
@@ -61,6 +63,7 @@ func (r *readiness) register(reg prometheus.Registerer) {
 		}
 		return 1
 	}))
+	return r
 }
 
 // opsParts are what the ops server shows.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -75,9 +74,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	if err != nil {
 		return err
 	}
-	ready := &readiness{}
-	ready.set(func() error { return errors.New("not connected to nats yet") })
-	ready.register(registry)
+	ready := newReadiness(registry)
 	ops, err := startOps(ctx, c.Ops.Listen, opsParts{
 		metrics: registry, ready: ready.ask, health: newHealth(ctx, out.healthChecks(c), healthTimeout),
 	}, log)

@@ -104,7 +104,7 @@ func (e *Exporter) send(ctx context.Context, spans []trace.ReadOnlySpan) (refuse
 	defer resp.Body.Close()
 	answer, err := clients.ReadBody(resp.Body, maxAnswer)
 	if err != nil {
-		return 0, nil //nolint:nilerr // they were taken, whatever else it has to say
+		return 0, nil // they were taken, whatever else it has to say
 	}
 	return refusedIn(answer, len(spans)), nil
 }
