@@ -108,6 +108,7 @@ type ReconcileConfig struct {
 type KojiConfig struct {
 	HubURL  string        `yaml:"hub_url"`
 	RootURL string        `yaml:"root_url"`
+	WebURL  string        `yaml:"web_url"` // for links; "": where Koji puts it beside the hub
 	Timeout time.Duration `yaml:"timeout"`
 }
 

@@ -17,6 +17,9 @@ func (c *Config) check(f *faults) {
 
 	f.check("koji.hub_url", checkURL(c.Koji.HubURL, "http", "https"))
 	f.check("koji.root_url", checkURL(c.Koji.RootURL, "http", "https"))
+	if c.Koji.WebURL != "" {
+		f.check("koji.web_url", checkURL(c.Koji.WebURL, "http", "https"))
+	}
 	f.positive("koji.timeout", c.Koji.Timeout)
 	if g := c.Greenwave; g != nil {
 		f.check("greenwave.url", checkURL(g.URL, "http", "https"))

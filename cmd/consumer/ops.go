@@ -71,9 +71,10 @@ type opsParts struct {
 	metrics *prometheus.Registry
 	ready   func() error // why the service cannot work, or nil
 	health  http.Handler // the services around it; nil: none
+	page    *page        // nil: there is no status page
 }
 
-// opsServer serves probes and metrics.
+// opsServer serves probes, metrics and the status page.
 type opsServer struct {
 	http http.Server
 	addr net.Addr
@@ -93,6 +94,9 @@ func startOps(ctx context.Context, listen string, parts opsParts, log *slog.Logg
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	if parts.page != nil {
+		s.http.RegisterOnShutdown(parts.page.close)
 	}
 	go func() {
 		defer close(s.done)
@@ -119,6 +123,9 @@ func opsHandler(parts opsParts) http.Handler {
 			mux.Handle("GET "+version+"/health/ping", parts.health)
 		}
 		mux.HandleFunc("GET "+version+"/about", about)
+	}
+	if parts.page != nil {
+		parts.page.register(mux)
 	}
 	return mux
 }

@@ -74,9 +74,13 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	if err != nil {
 		return err
 	}
+	status, err := newPage(c, log)
+	if err != nil {
+		return err
+	}
 	ready := newReadiness(registry)
 	ops, err := startOps(ctx, c.Ops.Listen, opsParts{
-		metrics: registry, ready: ready.ask, health: newHealth(ctx, out.healthChecks(c), healthTimeout),
+		metrics: registry, ready: ready.ask, health: newHealth(ctx, out.healthChecks(c), healthTimeout), page: status,
 	}, log)
 	if err != nil {
 		return err
@@ -104,6 +108,7 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	}
 	ledger := events.NewLedger(js, streams.Names.Ledger)
 	ledger.Register(registry)
+	defer status.follow(newPageReaders(conn, js, streams.Names))()
 	leases := events.NewLeases(js, streams.Names.Leases)
 	targets, err := out.targets(c, leases)
 	if err != nil {

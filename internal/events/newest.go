@@ -3,12 +3,10 @@ package events
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -100,26 +98,15 @@ func readWrites(ctx context.Context, stream jetstream.Stream, from, to uint64) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	entries := make([]Entry, to-from+1)
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(looksAtOnce)
-	for i := range entries {
-		g.Go(func() error {
-			msg, err := stream.GetMsg(ctx, to-uint64(i))
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("read sequence %d: %w", to-uint64(i), err)
-			}
-			if json.Unmarshal(msg.Data, &entries[i]) != nil { // a mark of deletion, say
-				entries[i] = Entry{}
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
+	entries, err := readEach(ctx, stream, from, to, looksAtOnce, func(msg stored) (e Entry) {
+		if json.Unmarshal(msg.data, &e) != nil { // a mark of deletion, say
+			return Entry{}
+		}
+		return e
+	})
+	if err != nil {
 		return nil, err
 	}
+	slices.Reverse(entries)
 	return slices.DeleteFunc(entries, func(e Entry) bool { return e.NVR == "" }), nil
 }

@@ -134,7 +134,8 @@ func (w *watcher) follow(ctx context.Context) error {
 		if !w.o.wants(msg.Subject()) {
 			continue
 		}
-		if err := w.each(newWatched(msg, meta)); err != nil {
+		found := stored{subject: msg.Subject(), sequence: meta.Sequence.Stream, time: meta.Timestamp, header: msg.Headers(), data: msg.Data()}
+		if err := w.each(newWatched(found)); err != nil {
 			return &watchEnd{err}
 		}
 	}
@@ -184,9 +185,9 @@ func (o WatchOptions) subjects() []string {
 	return slices.Compact(subjects)
 }
 
-func newWatched(msg jetstream.Msg, meta *jetstream.MsgMetadata) Watched {
-	w := Watched{Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp}
-	e, err := Decode(msg.Subject(), msg.Headers(), msg.Data())
+func newWatched(msg stored) Watched {
+	w := Watched{Subject: msg.subject, Sequence: msg.sequence, Time: msg.time}
+	e, err := Decode(msg.subject, msg.header, msg.data)
 	if err != nil {
 		w.Err = err
 		return w

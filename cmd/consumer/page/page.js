@@ -1,0 +1,152 @@
+"use strict";
+// The page works without this script: it keeps times and the list up to date,
+// and copies references.
+(() => {
+  const root = document.documentElement;
+  const byId = (id) => document.getElementById(id);
+  const say = (text) => { byId("spoken").textContent = text; };
+
+  // Times, in the words of the server.
+  const ago = (then) => {
+    const s = Math.floor((Date.now() - then) / 1000);
+    if (s < 10) return "just now";
+    if (s < 60) return `${Math.floor(s / 10) * 10} s ago`;
+    if (s < 3600) return `${Math.floor(s / 60)} min ago`;
+    if (s < 48 * 3600) return `${Math.floor(s / 3600)} h ago`;
+    return `${Math.floor(s / 86400)} days ago`;
+  };
+  const tick = () => {
+    for (const time of document.querySelectorAll("time")) {
+      const text = ago(Date.parse(time.dateTime));
+      if (time.textContent !== text) time.textContent = text;
+    }
+  };
+  setInterval(tick, 10000);
+
+  // Copying. Without a clipboard, as over plain HTTP, the text is marked.
+  for (const button of document.querySelectorAll(".copy")) {
+    const code = button.previousElementSibling;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      let done = "Marked";
+      getSelection().selectAllChildren(code);
+      if (navigator.clipboard) {
+        try {
+          await navigator.clipboard.writeText(code.textContent);
+          done = "Copied";
+        } catch { /* not allowed: it stays marked */ }
+      }
+      button.textContent = done;
+      say(done);
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+  }
+
+  // Empty filters have no place in the address.
+  const filter = document.querySelector(".filter");
+  filter?.addEventListener("submit", () => {
+    for (const field of filter.elements) field.disabled = field.name !== "" && field.value === "";
+  });
+  addEventListener("pageshow", () => {
+    for (const field of filter?.elements ?? []) field.disabled = false;
+  });
+
+  if (!("live" in root.dataset)) return;
+
+  // Live updates: the server says that there is something new, and the page
+  // fetches itself again. Whoever reads is not disturbed: what is new waits
+  // behind a button then.
+  const list = byId("list"), fresh = byId("fresh"), live = byId("live"), liveText = byId("live-text");
+  const every = 1500; // milliseconds between two fetches, at least
+  let shown = root.dataset.version, latest = shown, waiting = null;
+  let paused = false, fetching = false, last = 0, timer = 0;
+
+  const state = (text, on) => {
+    liveText.textContent = text;
+    live.classList.toggle("on", on);
+    live.classList.toggle("off", !on);
+  };
+  const rowsOf = (part) => [...part.querySelectorAll("[data-row]")];
+  const reading = () => {
+    const selection = getSelection();
+    return paused || list.contains(document.activeElement) ||
+      (!selection.isCollapsed && list.contains(selection.anchorNode)) || list.getBoundingClientRect().top < -40;
+  };
+
+  const apply = () => {
+    const next = waiting;
+    if (!next) return;
+    waiting = null;
+    const before = new Set(rowsOf(list).map((row) => row.dataset.row));
+    for (const part of document.querySelectorAll("[data-part]")) {
+      const other = next.getElementById(part.id);
+      if (other && other.innerHTML !== part.innerHTML) part.replaceChildren(...document.adoptNode(other).childNodes);
+    }
+    shown = next.documentElement.dataset.version;
+    fresh.hidden = true;
+    const added = rowsOf(list).filter((row) => !before.has(row.dataset.row));
+    for (const row of added) row.classList.add("new");
+    if (added.length === 1) say(added[0].dataset.say);
+    if (added.length > 1) say(`${added.length} new results`);
+    tick();
+  };
+
+  const refresh = async () => {
+    if (fetching || document.hidden || latest === shown) return;
+    const wait = last + every - Date.now();
+    if (wait > 0) {
+      clearTimeout(timer);
+      timer = setTimeout(refresh, wait);
+      return;
+    }
+    fetching = true;
+    last = Date.now();
+    const wanted = latest;
+    try {
+      const answer = await fetch(location.href, { cache: "no-cache", signal: AbortSignal.timeout(10000) });
+      if (answer.ok) {
+        waiting = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const known = new Set(rowsOf(list).map((row) => row.dataset.row));
+        const added = rowsOf(waiting.getElementById("list")).filter((row) => !known.has(row.dataset.row)).length;
+        if (reading()) {
+          shown = wanted;
+          if (added > 0) {
+            fresh.textContent = `${added} new`;
+            if (fresh.hidden) say(`${added} new results; a button shows them`);
+            fresh.hidden = false;
+          }
+        } else apply();
+      }
+    } catch { /* the next event tries again */ }
+    fetching = false;
+    if (latest !== shown && latest !== wanted) refresh();
+  };
+
+  fresh.addEventListener("click", () => { apply(); list.scrollIntoView({ block: "nearest" }); });
+  live.hidden = false;
+  live.addEventListener("click", () => {
+    paused = !paused;
+    live.setAttribute("aria-pressed", String(!paused));
+    state(paused ? "Paused" : "Live", !paused);
+    if (!paused) apply();
+  });
+  document.addEventListener("visibilitychange", refresh);
+  setInterval(() => { if (waiting && fresh.hidden && !reading()) apply(); }, 3000);
+
+  let poll = 0;
+  const listen = () => {
+    const source = new EventSource("/events");
+    source.addEventListener("open", () => { if (!paused) state("Live", true); clearInterval(poll); poll = 0; });
+    source.addEventListener("state", (event) => { latest = event.data; refresh(); });
+    source.addEventListener("error", () => {
+      if (!paused) state("Connecting", false);
+      if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
+      if (!poll) poll = setInterval(() => { latest = `poll ${Date.now()}`; refresh(); }, 30000);
+      setTimeout(listen, 30000);
+    });
+    addEventListener("pagehide", () => source.close(), { once: true });
+  };
+  state("Connecting", false);
+  listen();
+  addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
+})();

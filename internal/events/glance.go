@@ -1,0 +1,62 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+// readEach reads the messages of a part of a stream, atOnce of them at a time,
+// and hands each to take, which is called concurrently. What take makes of the
+// message of sequence from+i is at i; where there is no message, or no more,
+// the zero value is.
+//
+// It asks for each message by its sequence: that takes no consumer, so nothing
+// of it stays on the server, and no other right than to read.
+func readEach[T any](ctx context.Context, stream jetstream.Stream, from, to uint64, atOnce int, take func(stored) T) ([]T, error) {
+	if from > to {
+		return nil, nil
+	}
+	direct := stream.CachedInfo().Config.AllowDirect
+	taken := make([]T, to-from+1)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i := range taken {
+		g.Go(func() error {
+			raw, err := stream.GetMsg(ctx, from+uint64(i))
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("read sequence %d: %w", from+uint64(i), err)
+			}
+			msg := stored{subject: raw.Subject, sequence: from + uint64(i), time: raw.Time, header: raw.Header, data: raw.Data}
+			if direct {
+				if msg, err = msg.direct(); err != nil {
+					return fmt.Errorf("read sequence %d: %w", from+uint64(i), err)
+				}
+			}
+			taken[i] = take(msg)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return taken, nil
+}
+
+// Bounds are the first and the last sequence of a stream, of which some in
+// between may be gone. Where there is no message, Last is below First.
+type Bounds struct {
+	First, Last uint64
+	Created     time.Time // of the stream: one that was made anew begins anew
+}
+
+func boundsOf(info *jetstream.StreamInfo) Bounds {
+	return Bounds{First: max(info.State.FirstSeq, 1), Last: info.State.LastSeq, Created: info.Created}
+}
