@@ -15,6 +15,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
@@ -35,8 +36,8 @@ type page struct {
 	organizations []string // that are configured
 	about         version
 
-	readers   chan pageReaders // has them once they are known
-	looks     chan struct{}    // has room for one more look at NATS on behalf of a request
+	readers   atomic.Pointer[pageReaders] // nil until they are known
+	looks     chan struct{}               // has room for one more look at NATS on behalf of a request
 	templates map[string]*template.Template
 	assets    map[string]asset // by the name that they are served under
 }
@@ -60,7 +61,7 @@ func newPage(c Config, log *slog.Logger) (*page, error) {
 	p := &page{
 		source: newPageSource(hub), hub: hub, links: newPageLinks(c), log: log, now: time.Now,
 		organizations: c.names(), about: buildVersion(),
-		readers: make(chan pageReaders, 1), looks: make(chan struct{}, looksAtNATS),
+		looks:     make(chan struct{}, looksAtNATS),
 		templates: map[string]*template.Template{}, assets: map[string]asset{},
 	}
 	slices.Sort(p.organizations)
@@ -102,7 +103,7 @@ func (p *page) loadAssets() (addresses map[string]string, err error) {
 func (p *page) follow(readers pageReaders) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	p.readers <- readers
+	p.readers.Store(&readers)
 	go func() {
 		defer close(ended)
 		p.source.run(ctx, readers)
@@ -203,19 +204,14 @@ func stageLegend() []pipeline.StageName {
 func (p *page) withNATS(ctx context.Context, look func(context.Context, pageReaders)) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if !p.source.state.Load().Connected {
+	readers := p.readers.Load()
+	if readers == nil || !p.source.state.Load().Connected {
 		return false
 	}
 	select {
 	case p.looks <- struct{}{}:
 		defer func() { <-p.looks }()
-	case <-ctx.Done():
-		return false
-	}
-	select {
-	case readers := <-p.readers:
-		p.readers <- readers
-		look(ctx, readers)
+		look(ctx, *readers)
 		return true
 	case <-ctx.Done():
 		return false

@@ -244,8 +244,8 @@ func (p *page) listRow(row pageRow) listRow {
 // nothing says why there is nothing, and what to do about it.
 func nothing(view *listView) string {
 	switch {
-	case !view.State.Connected:
-		return "Nothing can be read until NATS answers."
+	case view.State.Results.At.IsZero(), view.State.Results.Err != nil:
+		return "No results could be read."
 	case view.Query.filtered() && view.Older != "":
 		return "None of the results looked at is like that. Older ones may be: go on below, or give a whole NVR to ask the ledger."
 	case view.Query.filtered():

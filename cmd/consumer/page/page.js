@@ -80,6 +80,7 @@
     const before = new Set(rowsOf(list).map((row) => row.dataset.row));
     for (const part of document.querySelectorAll("[data-part]")) {
       const other = next.getElementById(part.id);
+      if (part !== list && part.contains(document.activeElement)) continue; // the keyboard is there
       if (other && other.innerHTML !== part.innerHTML) part.replaceChildren(...document.adoptNode(other).childNodes);
     }
     shown = next.documentElement.dataset.version;
@@ -130,23 +131,35 @@
     state(paused ? "Paused" : "Live", !paused);
     if (!paused) apply();
   });
-  document.addEventListener("visibilitychange", refresh);
   setInterval(() => { if (waiting && fresh.hidden && !reading()) apply(); }, 3000);
 
-  let poll = 0;
+  // A page that nobody sees gives its connection back: a browser has few of them
+  // for one server.
+  let source = null, again = 0, poll = 0;
+  const leave = () => {
+    source?.close();
+    source = null;
+    clearTimeout(again);
+  };
   const listen = () => {
-    const source = new EventSource("/events");
-    source.addEventListener("open", () => { if (!paused) state("Live", true); clearInterval(poll); poll = 0; });
+    leave();
+    source = new EventSource("/events");
+    source.addEventListener("open", () => {
+      if (!paused) state("Live", true);
+      clearInterval(poll);
+      poll = 0;
+    });
     source.addEventListener("state", (event) => { latest = event.data; refresh(); });
     source.addEventListener("error", () => {
       if (!paused) state("Connecting", false);
-      if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
+      if (source?.readyState !== EventSource.CLOSED) return; // it tries again by itself
       if (!poll) poll = setInterval(() => { latest = `poll ${Date.now()}`; refresh(); }, 30000);
-      setTimeout(listen, 30000);
+      again = setTimeout(listen, 30000);
     });
-    addEventListener("pagehide", () => source.close(), { once: true });
   };
   state("Connecting", false);
   listen();
+  document.addEventListener("visibilitychange", () => document.hidden ? leave() : listen());
+  addEventListener("pagehide", leave);
   addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
 })();
