@@ -102,15 +102,28 @@ func newChart(t pageTally, q pageQuery, now time.Time) chart {
 	return c
 }
 
-// newBar stacks the parts of a bar from below. Whatever there is can be seen.
+// leastHeight is what the smallest part of a bar takes, so that it can be seen.
+const leastHeight = 3
+
+// newBar stacks the parts of a bar from below; most is the sum of the highest.
 func newBar(counts tallyCounts, most int) (bar chartBar) {
+	sum, parts := int64(0), int64(0)
+	for _, n := range counts {
+		sum += int64(n)
+		if n > 0 {
+			parts++
+		}
+	}
+	if sum == 0 {
+		return bar
+	}
+	free := max(0, sum*chartHeight/int64(most)-parts*leastHeight)
 	y := int64(chartHeight)
 	for j, n := range counts {
 		if n == 0 {
 			continue
 		}
-		height := max(3, int64(n)*chartHeight/int64(most))
-		height = min(height, y)
+		height := leastHeight + int64(n)*free/sum
 		y -= height
 		bar.Parts = append(bar.Parts, chartPart{Class: string(tallied[j]), Y: y, Height: height})
 	}
