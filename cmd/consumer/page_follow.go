@@ -164,12 +164,13 @@ func (f *follower) lookAtLetters(ctx context.Context) (changed bool, err error) 
 	if err != nil {
 		return false, err
 	}
-	for i := range letters {
-		letters[i] = keptLetter(letters[i])
+	shown := make([]events.DeadLetter, len(letters))
+	for i, letter := range letters {
+		shown[i] = keptLetter(letter)
 	}
 	same := func(a, b events.DeadLetter) bool { return a.Sequence == b.Sequence }
-	changed = count != f.letterCount || !slices.EqualFunc(letters, f.dead, same)
-	f.dead, f.letterCount = letters, count
+	changed = count != f.letterCount || !slices.EqualFunc(shown, f.dead, same)
+	f.dead, f.letterCount = shown, count
 	return changed, nil
 }
 

@@ -22,10 +22,12 @@ const (
 	ledgerEvery = 5 * time.Second
 	letterEvery = 10 * time.Second
 
-	// freshAge is how old what is shown may be without a look at the source,
-	// freshWait how long a request waits for that look.
+	// freshAge is how old what is shown may be without a look at the sources,
+	// freshWait how long a request waits for that look. Where nobody has looked
+	// at the page for viewedTime it waits for firstWait.
 	freshAge  = 2 * time.Second
-	freshWait = 400 * time.Millisecond
+	freshWait = 80 * time.Millisecond
+	firstWait = 400 * time.Millisecond
 
 	// holeRounds is how often a result that is missing is looked for: a replica
 	// of the stream that lags does not have it yet. lagTime is how old the one
@@ -120,6 +122,10 @@ func (s *pageSource) viewed() bool {
 // fresh is the state after another look at the sources, if that is soon enough
 // and the last one was long ago.
 func (s *pageSource) fresh(ctx context.Context) *pageState {
+	longest := freshWait
+	if !s.viewed() {
+		longest = firstWait
+	}
 	s.asked.Store(s.now().UnixNano())
 	state := s.state.Load()
 	if s.now().Sub(state.Results.At) < freshAge && s.now().Sub(state.Ledger.At) < ledgerEvery+freshAge {
@@ -132,7 +138,7 @@ func (s *pageSource) fresh(ctx context.Context) *pageState {
 	case s.wake <- struct{}{}:
 	default:
 	}
-	wait := time.NewTimer(freshWait)
+	wait := time.NewTimer(longest)
 	defer wait.Stop()
 	select {
 	case <-round:

@@ -156,7 +156,7 @@ The sandbox is up. Result events are on stdout; Ctrl-C ends it.
   Koji hub   %[2]s, files at %[12]s
   Greenwave  %[3]s, for context omps_push and product version cvp
   registry   %[4]s
-  metrics    %[5]s/metrics
+  status     %[5]s/, metrics at %[5]s/metrics
 
 Announce another build (it updates the sample operator to 1.1.0):
 
