@@ -103,7 +103,7 @@ func notices(s *pageState) []string {
 	} {
 		if err := source.state.Err; err != nil {
 			all = append(all, source.what+": "+err.Error()+
-				". If that stays so, the service's NATS user may lack a permission; consumer check --online tells which.")
+				". If that stays so, the service's NATS user may lack a right that the README names under Status page.")
 		}
 	}
 	return all

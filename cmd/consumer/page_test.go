@@ -196,7 +196,7 @@ func TestPageWithoutNATS(t *testing.T) {
 		t.Error("says that NATS does not answer, and it does")
 	}
 	g.change(func() { g.fault = errors.New("stream OMPS_RESULTS: <context deadline exceeded>") })
-	shows(t, url+"/", "Results cannot be read: stream OMPS_RESULTS: &lt;context deadline exceeded&gt;", "consumer check --online", "kafka-1-1")
+	shows(t, url+"/", "Results cannot be read: stream OMPS_RESULTS: &lt;context deadline exceeded&gt;", "names under Status page", "kafka-1-1")
 }
 
 // listen opens the stream of events and returns its lines.

@@ -185,8 +185,14 @@ func (o WatchOptions) subjects() []string {
 	return slices.Compact(subjects)
 }
 
-func newWatched(msg stored) Watched {
-	w := Watched{Subject: msg.subject, Sequence: msg.sequence, Time: msg.time}
+// newWatched never panics: whoever looks at results is not to end by one.
+func newWatched(msg stored) (w Watched) {
+	w = Watched{Subject: msg.subject, Sequence: msg.sequence, Time: msg.time}
+	defer func() {
+		if r := recover(); r != nil {
+			w.Err = fmt.Errorf("panic while it was read: %v", r)
+		}
+	}()
 	e, err := Decode(msg.subject, msg.header, msg.data)
 	if err != nil {
 		w.Err = err
