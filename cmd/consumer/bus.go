@@ -29,6 +29,7 @@ func (f *busFlags) add(cmd *cobra.Command) {
 type bus struct {
 	conn  *nats.Conn
 	js    jetstream.JetStream
+	url   string // one or more, as configured
 	names events.Names
 	log   *slog.Logger
 }
@@ -65,7 +66,7 @@ func (c *cli) connectBus(ctx context.Context, flags busFlags) (bus, error) {
 		conn.Close()
 		return bus{}, fmt.Errorf("jetstream: %w", err)
 	}
-	return bus{conn: conn, js: js, names: names, log: log}, nil
+	return bus{conn: conn, js: js, url: url, names: names, log: log}, nil
 }
 
 // loadBusConfig checks a whole configuration but reads no files other than

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,6 +13,9 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/events"
 	"github.com/omps-consumer/omps-consumer/schemas"
 )
+
+// preflightTimeout bounds the look at streams and durables at the start.
+const preflightTimeout = 30 * time.Second
 
 // connect connects to the NATS server at url as the configuration says.
 func connect(ctx context.Context, c NATSConfig, url string, log *slog.Logger) (*nats.Conn, error) {
@@ -22,6 +26,47 @@ func connect(ctx context.Context, c NATSConfig, url string, log *slog.Logger) (*
 		InboxPrefix: c.InboxPrefix,
 		TLS:         events.TLSFiles{CAFile: c.TLS.CAFile.Path, CertFile: c.TLS.CertFile.Path, KeyFile: c.TLS.KeyFile.Path},
 	})
+}
+
+// joinBus connects the service to its NATS server, and makes or checks there all
+// that it needs. The server may be one in this process, which runs until stop is
+// called.
+func joinBus(ctx context.Context, c Config, log *slog.Logger) (b bus, stop func(), err error) {
+	url, stopServer, err := natsServer(c.NATS, log)
+	if err != nil {
+		return bus{}, nil, err
+	}
+	conn, err := connect(ctx, c.NATS, url, log)
+	if err != nil {
+		stopServer()
+		return bus{}, nil, err
+	}
+	stop = func() { conn.Close(); stopServer() }
+	if err := preflight(ctx, conn, c, log); err != nil {
+		stop()
+		return bus{}, nil, err
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		stop()
+		return bus{}, nil, fmt.Errorf("jetstream: %w", err)
+	}
+	return bus{conn: conn, js: js, url: url, names: provisionOptions(c).Names, log: log}, stop, nil
+}
+
+// natsServer is the URL of the server that the configuration names, or else of
+// one that runs in this process until stop is called.
+func natsServer(c NATSConfig, log *slog.Logger) (url string, stop func(), err error) {
+	if c.URL != "" {
+		return c.URL, func() {}, nil
+	}
+	server, err := events.StartServer(events.ServerOptions{
+		Listen: c.Embedded.Listen, StoreDir: c.Embedded.StoreDir.Path, Logger: log,
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	return server.URL(), server.Shutdown, nil
 }
 
 // ownAPIPrefix is what JetStream requests begin with in the account whose

@@ -74,6 +74,27 @@ type opsParts struct {
 	page    *page        // nil: there is no status page
 }
 
+// front is what a running service shows of itself.
+type front struct {
+	ops   *opsServer
+	page  *page
+	ready *readiness
+}
+
+// openFront starts the ops server of a service that is not connected yet: its
+// page follows nothing, and it is not ready.
+func openFront(ctx context.Context, c Config, registry *prometheus.Registry, out outside, log *slog.Logger) (front, error) {
+	page, err := newPage(c, log)
+	if err != nil {
+		return front{}, err
+	}
+	ready := newReadiness(registry)
+	ops, err := startOps(ctx, c.Ops.Listen, opsParts{
+		metrics: registry, ready: ready.ask, health: newHealth(ctx, out.healthChecks(c), healthTimeout), page: page,
+	}, log)
+	return front{ops: ops, page: page, ready: ready}, err
+}
+
 // opsServer serves probes, metrics and the status page.
 type opsServer struct {
 	http http.Server

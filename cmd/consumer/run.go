@@ -4,17 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
 	"github.com/omps-consumer/omps-consumer/schemas"
 )
-
-// preflightTimeout bounds the look at streams and durables at the start.
-const preflightTimeout = 30 * time.Second
 
 func (c *cli) runCommand() *cobra.Command {
 	var path string
@@ -64,7 +59,6 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	if err != nil {
 		return err
 	}
-
 	traces, err := newTracing(c, registry, log)
 	if err != nil {
 		return err
@@ -74,53 +68,32 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	if err != nil {
 		return err
 	}
-	status, err := newPage(c, log)
+	front, err := openFront(ctx, c, registry, out, log)
 	if err != nil {
 		return err
 	}
-	ready := newReadiness(registry)
-	ops, err := startOps(ctx, c.Ops.Listen, opsParts{
-		metrics: registry, ready: ready.ask, health: newHealth(ctx, out.healthChecks(c), healthTimeout), page: status,
-	}, log)
-	if err != nil {
-		return err
-	}
-	defer ops.stop()
-
-	url, stop, err := natsServer(c.NATS, log)
+	defer front.ops.stop()
+	b, stop, err := joinBus(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	conn, err := connect(ctx, c.NATS, url, log)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	streams := provisionOptions(c)
-	if err := preflight(ctx, conn, c, log); err != nil {
-		return err
-	}
 
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return fmt.Errorf("jetstream: %w", err)
-	}
-	ledger := events.NewLedger(js, streams.Names.Ledger)
+	ledger := events.NewLedger(b.js, b.names.Ledger)
 	ledger.Register(registry)
-	defer status.follow(newPageReaders(conn, js, streams.Names))()
-	leases := events.NewLeases(js, streams.Names.Leases)
+	defer front.page.follow(newPageReaders(b.conn, b.js, b.names))()
+	leases := events.NewLeases(b.js, b.names.Leases)
 	targets, err := out.targets(c, leases)
 	if err != nil {
 		return err
 	}
-	line := out.pipeline(c, targets, events.NewObjects(js), ledger, registry)
+	line := out.pipeline(c, targets, events.NewObjects(b.js), ledger, registry)
 	line.Tracer = traces.tracer
 
 	policy := events.DefaultPolicy()
 	policy.MaxAge, policy.MaxTries, policy.Recheck = c.Intake.MaxAge, uint64(c.Intake.MaxTries), c.Intake.Recheck
 	consumer, err := events.New(events.Options{
-		Conn: conn, Provision: streams,
+		Conn: b.conn, Provision: provisionOptions(c),
 		Reader: c.reader(set), Lookup: line.Lookup, Handler: line, Ledger: ledger,
 		Source: c.Results.Source, Workers: c.Intake.Workers, BuildTimeout: c.Intake.BuildTimeout, Grace: c.Intake.Grace, Policy: policy,
 		Registerer: registry, Tracer: traces.tracer, Logger: log,
@@ -128,31 +101,16 @@ func serve(ctx context.Context, c Config, log *slog.Logger, started func(endpoin
 	if err != nil {
 		return err
 	}
-	ready.set(consumer.Ready)
+	front.ready.set(consumer.Ready)
 
 	v := buildVersion()
-	log.Info("started", "version", v.Version, "revision", v.Revision, "nats", conn.ConnectedUrlRedacted(), "ops", ops.url(),
+	log.Info("started", "version", v.Version, "revision", v.Revision, "nats", b.conn.ConnectedUrlRedacted(), "ops", front.ops.url(),
 		"organizations", len(c.Organizations), "workers", c.Intake.Workers, "gated", c.Greenwave != nil)
-	defer newReconciler(c, newReconciliation(c, out, line, targets, ledger), js, leases, registry, log).start(ctx)()
-	started(endpoints{NATS: url, Ops: ops.url()})
+	defer newReconciler(c, newReconciliation(c, out, line, targets, ledger), b.js, leases, registry, log).start(ctx)()
+	started(endpoints{NATS: b.url, Ops: front.ops.url()})
 	if err := consumer.Run(ctx); err != nil {
 		return fmt.Errorf("service: %w", err)
 	}
 	log.Info("ended")
 	return nil
-}
-
-// natsServer is the URL of the server that the configuration names, or else of
-// one that runs in this process until stop is called.
-func natsServer(c NATSConfig, log *slog.Logger) (url string, stop func(), err error) {
-	if c.URL != "" {
-		return c.URL, func() {}, nil
-	}
-	server, err := events.StartServer(events.ServerOptions{
-		Listen: c.Embedded.Listen, StoreDir: c.Embedded.StoreDir.Path, Logger: log,
-	})
-	if err != nil {
-		return "", nil, err
-	}
-	return server.URL(), server.Shutdown, nil
 }
