@@ -127,7 +127,7 @@ func preflight(ctx context.Context, conn *nats.Conn, c Config, log *slog.Logger)
 // preflightOptions say what the service needs to do with NATS.
 func preflightOptions(c Config) events.PreflightOptions {
 	o := events.PreflightOptions{
-		Provision: provisionOptions(c), Embedded: c.NATS.URL == "", Announce: c.Reconcile.Every > 0, Show: true,
+		Provision: provisionOptions(c), Embedded: c.NATS.URL == "", Announce: c.Reconcile.Every > 0,
 	}
 	for _, organization := range c.Organizations {
 		o.Archives = o.Archives || organization.AcceptArchives

@@ -117,13 +117,13 @@ func reading() []action {
 	const get, info = "$JS.API.DIRECT.GET.", "$JS.API.STREAM.INFO."
 	first := object{"seq": 1, "next_by_subj": ">"}
 	return []action{
-		{"reads results of its organization", "admin service operator myorg myorg-reader", reads("OMPS_RESULTS", "omps.result.*.myorg.>")},
-		{"reads one outcome of its organization", "admin service operator myorg myorg-reader", reads("OMPS_RESULTS", "omps.result.published.myorg.>")},
-		{"reads results of another organization", "admin service operator", reads("OMPS_RESULTS", "omps.result.*.other.>")},
-		{"reads all results", "admin service operator", reads("OMPS_RESULTS", "omps.result.>")},
+		{"reads results of its organization", "admin operator myorg myorg-reader", reads("OMPS_RESULTS", "omps.result.*.myorg.>")},
+		{"reads one outcome of its organization", "admin operator myorg myorg-reader", reads("OMPS_RESULTS", "omps.result.published.myorg.>")},
+		{"reads results of another organization", "admin operator", reads("OMPS_RESULTS", "omps.result.*.other.>")},
+		{"reads all results", "admin operator", reads("OMPS_RESULTS", "omps.result.>")},
 		{"reads results by the durable for readers", "admin reader", func(_ *world, as *actor) error { return as.pull("OMPS_RESULTS", "reader") }},
 		{"reads results by sequence", "admin", asks("$JS.API.STREAM.MSG.GET.OMPS_RESULTS", first)},
-		{"gets results directly", "admin", asks(get+"OMPS_RESULTS", first)},
+		{"gets results directly", "admin service", asks(get+"OMPS_RESULTS", first)},
 		{"gets a result of another organization by subject", "admin", asks(get+"OMPS_RESULTS.omps.result.published.other.etcd", none)},
 		{"hears results of its organization", "operator myorg myorg-reader reader", hears("omps.result.*.myorg.>", "service", "omps.result.published.myorg.etcd")},
 		{"hears results of another organization", "operator reader", hears("omps.result.*.other.>", "service", "omps.result.published.other.etcd")},
@@ -140,10 +140,10 @@ func reading() []action {
 		// What no subject says cannot be kept apart.
 		{"counts the builds of others by name", "admin service operator myorg", asks(info+"KV_omps-ledger", object{"subjects_filter": ">"})},
 		{"counts the results of others by name", "admin service operator myorg myorg-reader", asks(info+"OMPS_RESULTS", object{"subjects_filter": ">"})},
-		{"reads dead letters", "admin service operator", reads("OMPS_DEAD_LETTERS", "omps.dead-letter.>")},
+		{"reads dead letters", "admin operator", reads("OMPS_DEAD_LETTERS", "omps.dead-letter.>")},
 		{"gets a dead letter", "admin service operator", asks(get+"OMPS_DEAD_LETTERS", first)},
-		{"gets requests", "admin operator", asks(get+"OMPS_REQUESTS", first)},
-		{"gets builds", "admin operator", asks(get+"KOJI", first)},
+		{"gets requests", "admin service operator", asks(get+"OMPS_REQUESTS", first)},
+		{"gets builds", "admin service operator", asks(get+"KOJI", first)},
 		{"gets an archive of its organization", "admin service myorg", asks(get+"OBJ_omps-uploads-myorg.$O.omps-uploads-myorg.M.bmFtZQ==", none)},
 		{"looks at the archives of another organization", "admin operator", asks(info+"OBJ_omps-uploads-other", none)},
 		{"takes builds away from the service", "admin service", func(_ *world, as *actor) error { return as.pull("KOJI", "omps") }},

@@ -16,7 +16,7 @@ import (
 // whole is a preflight for all that the service can do.
 func whole() events.PreflightOptions {
 	o := unmanaged()
-	o.Announce, o.Show = true, true
+	o.Announce = true
 	return o
 }
 
@@ -87,12 +87,6 @@ func TestShippedPermissionsAreWhatTheServiceNeeds(t *testing.T) {
 			}
 		})
 	}
-}
-
-// shows tells whether a permission is for looking at results and dead letters.
-func shows(grant string) bool {
-	return grant == "$JS.API.DIRECT.GET.OMPS_DEAD_LETTERS" ||
-		strings.HasPrefix(grant, "$JS.API.CONSUMER.") && strings.Contains(grant, ".OMPS_") && !strings.Contains(grant, "OMPS_REQUESTS")
 }
 
 func (w *world) traces() (messages uint64) {

@@ -97,6 +97,7 @@ var answered = []string{
 // the role may not use, and looks whether one had an effect.
 func diverts(target string, effect func(*world) uint64) func(*world, *actor) error {
 	return func(w *world, as *actor) error {
+		w.settleStreams() // so that there is something to purge
 		before, made := effect(w), 0
 		for _, subject := range answered {
 			if as.send(&nats.Msg{Subject: as.subject(subject), Reply: target, Data: none}) == nil {

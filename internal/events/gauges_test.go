@@ -62,7 +62,7 @@ func TestGaugesOfStreams(t *testing.T) {
 func TestOldestNeedsARight(t *testing.T) {
 	t.Parallel()
 	p := needed()
-	p.Publish.Allow = slices.DeleteFunc(slices.Clone(p.Publish.Allow), isOldest)
+	p.Publish.Allow = slices.DeleteFunc(slices.Clone(p.Publish.Allow), shows)
 	b := guardedBus(t, p)
 	b.provision()
 	b.announce(nvr(0))

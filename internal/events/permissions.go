@@ -89,26 +89,6 @@ func (n Names) announceRight() right {
 	}
 }
 
-// showRights are those to look at results and dead letters by consumers that
-// end by themselves.
-func (n Names) showRights() []right {
-	var all []right
-	for _, s := range n.streams() {
-		if s.read != "" {
-			continue
-		}
-		purpose := "to show what is in " + s.String()
-		create := apiPrefix + "CONSUMER.CREATE." + s.name
-		all = append(all,
-			right{subject: create + "." + probed + "." + s.subjects, grant: create + ".*." + s.subjects, minor: true, purpose: purpose},
-			right{subject: apiPrefix + "CONSUMER.MSG.NEXT." + s.name + "." + probed, grant: apiPrefix + "CONSUMER.MSG.NEXT." + s.name + ".*", minor: true, purpose: purpose},
-			right{subject: apiPrefix + "CONSUMER.DELETE." + s.name + "." + probed, grant: apiPrefix + "CONSUMER.DELETE." + s.name + ".*", minor: true, purpose: purpose})
-	}
-	return append(all, right{
-		subject: apiPrefix + "DIRECT.GET." + n.DeadLetters, minor: true, purpose: "to show a dead letter",
-	})
-}
-
 // ackSubject is one that messages of our durable are acknowledged on.
 func (n Names) ackSubject(stream string) string {
 	return "$JS.ACK." + stream + "." + n.Durable + ".0.0.0.0.0"
@@ -151,16 +131,18 @@ func (s stream) readRights(n Names, direct bool) []right {
 	return all
 }
 
-// oldestRight is to read the oldest message that is not settled, for its age.
-func (s stream) oldestRight(direct bool) right {
-	get := "STREAM.MSG.GET."
+// showRight is to read single messages for what people look at, and not for the
+// work: of what comes in the oldest that is not settled, for its age, and of what
+// goes out whatever the status page shows.
+func (s stream) showRight(direct bool) right {
+	get, purpose := "STREAM.MSG.GET.", "to show what is in "+s.String()
 	if direct {
 		get = "DIRECT.GET."
 	}
-	return right{
-		subject: apiPrefix + get + s.name, minor: true,
-		purpose: "to tell how old the oldest message is that is not settled, in a metric",
+	if s.read != "" {
+		purpose = "to tell how old the oldest message is that is not settled, in a metric"
 	}
+	return right{subject: apiPrefix + get + s.name, minor: true, purpose: purpose}
 }
 
 // rights tries permissions out on a connection. A server says that one is

@@ -23,6 +23,7 @@ func needed() server.Permissions {
 	publish := []string{
 		"omps.result.>", "omps.dead-letter.>",
 		"$JS.API.STREAM.INFO.OMPS_RESULTS", "$JS.API.STREAM.INFO.OMPS_DEAD_LETTERS",
+		"$JS.API.DIRECT.GET.OMPS_RESULTS", "$JS.API.DIRECT.GET.OMPS_DEAD_LETTERS",
 	}
 	for _, s := range []string{"KOJI", "GREENWAVE", "OMPS_REQUESTS"} {
 		publish = append(publish,
@@ -50,8 +51,8 @@ func creation() []string {
 	return publish
 }
 
-// isOldest tells whether a right is only for the age of the oldest message.
-func isOldest(right string) bool {
+// shows tells whether a right is only for what people look at.
+func shows(right string) bool {
 	return strings.HasPrefix(right, "$JS.API.DIRECT.GET.") && !strings.Contains(right, "KV_")
 }
 
@@ -140,7 +141,7 @@ func TestPreflightNamesEachMissingPermission(t *testing.T) {
 			b := guardedBus(t, tt.p)
 			b.provision()
 			report, log, err := b.preflight(unmanaged())
-			if strings.Contains(tt.want, "$JS.ACK.*") || isOldest(tt.right) { // not needed
+			if strings.Contains(tt.want, "$JS.ACK.*") || shows(tt.right) { // not needed
 				if err != nil || len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], tt.want) {
 					t.Errorf("report %q, %v", report, err)
 				}
@@ -168,7 +169,7 @@ func TestPreflightNamesAllMissingPermissionsAtOnce(t *testing.T) {
 	// Without a subject for their traces, two cannot be tried; and how a stream can
 	// be read from is known of one that could be looked at.
 	all := slices.DeleteFunc(needed().Publish.Allow, func(s string) bool {
-		return strings.HasPrefix(s, "omps.") || isOldest(s)
+		return strings.HasPrefix(s, "omps.") || shows(s)
 	})
 	for _, one := range all {
 		if !strings.Contains(err.Error(), "\n  no permission to publish to "+one+" (") &&

@@ -23,10 +23,8 @@ type PreflightOptions struct {
 	// Look makes nothing: with Provision.Manage what is missing is no fault as
 	// long as it may be made.
 	Look bool
-	// Announce says that an Announcer will be used as well, Show that there is a
-	// page with results and dead letters. Without permission for the one the
-	// service does not run, without those for the other it is warned.
-	Announce, Show bool
+	// Announce says that an Announcer will be used as well.
+	Announce bool
 	// Archives says that it takes archives by hand, out of object stores that
 	// nobody knows before they are named.
 	Archives bool
@@ -101,9 +99,6 @@ func (o PreflightOptions) rights() []right {
 	all := names.rights()
 	if o.Announce {
 		all = append(all, names.announceRight())
-	}
-	if o.Show {
-		all = append(all, names.showRights()...)
 	}
 	return all
 }

@@ -113,10 +113,10 @@ func (s *survey) stream(ctx context.Context, want stream) error {
 		_, err := s.ask(ctx, want.readRights(s.o.Names, direct))
 		return err
 	}
-	if want.read == "" || there == nil {
+	if there == nil {
 		return nil
 	}
-	if _, err := s.ask(ctx, []right{want.oldestRight(direct)}); err != nil {
+	if _, err := s.ask(ctx, []right{want.showRight(direct)}); err != nil || want.read == "" {
 		return err
 	}
 	return s.durable(ctx, want, there.CachedInfo())
