@@ -159,15 +159,15 @@ func TestSecretsStayInside(t *testing.T) {
 	s.start()
 	s.watch()
 
-	asked := 0
+	var builds []string // ORGANIZATION/NVR
 	for _, step := range []string{"token", "read", "write", "api"} {
 		for _, how := range []string{"400", "401", "403", "404", "409", "429", "500", "502", "cut", "garbage", "json", "redirect", "userinfo", "header", "html"} {
 			for _, org := range []string{"images", "releases", "tokens"} {
 				if step == "token" && org != "images" {
 					continue
 				}
-				asked++
-				nvr := fmt.Sprintf("gossip-container-1.0-%d", asked)
+				nvr := fmt.Sprintf("gossip-container-1.0-%d", len(builds)+1)
+				builds = append(builds, org+"/"+nvr)
 				if _, err := s.world.Koji.AddBuild(sandbox.Build{NVR: nvr, Archive: sandbox.SampleArchive()}); err != nil {
 					t.Fatal(err)
 				}
@@ -178,7 +178,7 @@ func TestSecretsStayInside(t *testing.T) {
 		}
 	}
 	outcomes := make(map[pipeline.Outcome]int)
-	for range asked {
+	for range builds {
 		outcomes[s.next().Outcome]++
 	}
 	if outcomes[pipeline.OutcomeFailed] == 0 || outcomes[pipeline.OutcomeRejected] == 0 || outcomes[pipeline.OutcomePublished] == 0 {
@@ -192,13 +192,13 @@ func TestSecretsStayInside(t *testing.T) {
 			t.Errorf("%s was never shown to the server", secret)
 		}
 	}
-	for where, text := range s.writings(file) {
+	for where, text := range s.writings(file, builds) {
 		for what, leak := range leaks() {
 			if i := strings.Index(text, leak); i >= 0 {
 				t.Errorf("%s shows %s: …%s…", where, what, text[max(i-200, 0):min(i+200, len(text))])
 			}
 		}
-		if slices.Contains([]string{"log", "stream OMPS_RESULTS", "stream OMPS_DEAD_LETTERS", "status of one"}, where) && !strings.Contains(text, "gossip: you sent") {
+		if slices.Contains([]string{"log", "stream OMPS_RESULTS", "stream OMPS_DEAD_LETTERS", "status of one", "GET /", "pages of builds"}, where) && !strings.Contains(text, "gossip: you sent") {
 			t.Errorf("%s does not hold what the server said, so nothing was looked for in it", where)
 		}
 	}
@@ -237,9 +237,16 @@ organizations:
 
 // writings is all that the service, and the commands that look at it, write
 // anywhere.
-func (s *system) writings(file string) map[string]string {
+func (s *system) writings(file string, builds []string) map[string]string {
 	s.t.Helper()
 	all := map[string]string{"log": s.log.String()}
+	for _, build := range builds {
+		code, page := s.get("/builds/" + build)
+		if code != http.StatusOK {
+			s.t.Errorf("the page of %s: %d", build, code)
+		}
+		all["pages of builds"] += page
+	}
 	for _, path := range []string{"/", "/metrics", "/about", "/readyz", "/health/ping"} {
 		_, all["GET "+path] = s.get(path)
 	}
