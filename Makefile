@@ -1,11 +1,6 @@
 # Versions of what is not a dependency of the program.
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 
-# Without grpc's tracing, which nothing here asks for, no template is left that
-# calls methods by name, and the linker leaves out those that nobody calls: a
-# fifth of the file, and of the memory that it takes.
-TAGS = grpcnotrace
-
 GO       ?= go
 FUZZTIME ?= 30s
 COUNT    ?= 6
@@ -16,7 +11,7 @@ IMAGE_PLATFORMS ?= linux/amd64 linux/arm64
 IMAGE_PUSH      ?=
 
 # Static, and without the paths of this machine.
-BUILD = CGO_ENABLED=0 $(GO) build -tags $(TAGS) -trimpath -buildvcs=auto -ldflags "-s -w"
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags "-s -w"
 
 .PHONY: all build image test rules race lint fmt fmt-check bench bench-growth bench-micro profile fuzz soak
 
