@@ -162,18 +162,27 @@ func (c *conn091) receive(ctx context.Context) (Delivery, error) {
 	}
 }
 
-// ended says why there are no more deliveries.
+// ended says why there are no more deliveries. Once the library has told why, it
+// closes both chans, so that a word on one may come after the end of the other.
 func (c *conn091) ended() error {
 	select {
-	case err, ok := <-c.closed:
-		if ok && err != nil {
-			return fmt.Errorf("connection lost: %w", err)
+	case err := <-c.closed:
+		return connectionLost(err)
+	case _, told := <-c.cancelled:
+		if !told {
+			return connectionLost(<-c.closed)
 		}
-	case <-c.cancelled:
 		return errors.New("the broker ended the subscription: the queue was deleted, or has moved")
 	case <-time.After(reasonTimeout):
+		return connectionLost(nil)
 	}
-	return errors.New("connection lost")
+}
+
+func connectionLost(why *amqp091.Error) error {
+	if why == nil {
+		return errors.New("connection lost")
+	}
+	return fmt.Errorf("connection lost: %w", why)
 }
 
 // message091 reads a message. Its size is bounded by RabbitMQ alone, 16 or 128

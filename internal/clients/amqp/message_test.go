@@ -77,3 +77,36 @@ func TestHostShowsNoSecret(t *testing.T) {
 		}
 	}
 }
+
+// TestEndedSaysWhy: of two chans that the library closes together, the one with
+// a word counts.
+func TestEndedSaysWhy(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		closed    *amqp091.Error
+		cancelled string
+		open      bool // the connection lives on
+		want      string
+	}{
+		"lost":      {closed: &amqp091.Error{Code: 320, Reason: "CONNECTION_FORCED"}, want: "connection lost: Exception (320) Reason: \"CONNECTION_FORCED\""},
+		"closed":    {want: "connection lost"},
+		"cancelled": {cancelled: "tag", open: true, want: "the broker ended the subscription: the queue was deleted, or has moved"},
+	} {
+		for range 50 { // a select takes any
+			conn := &conn091{closed: make(chan *amqp091.Error, 1), cancelled: make(chan string, 1)}
+			if c.closed != nil {
+				conn.closed <- c.closed
+			}
+			if c.cancelled != "" {
+				conn.cancelled <- c.cancelled
+			}
+			if !c.open {
+				close(conn.closed)
+				close(conn.cancelled)
+			}
+			if err := conn.ended(); err.Error() != c.want {
+				t.Fatalf("%s: %v, want %s", name, err, c.want)
+			}
+		}
+	}
+}
