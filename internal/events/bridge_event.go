@@ -153,7 +153,7 @@ func bridgedDecision(object raw) (nvr string, shortened []byte, err error) {
 // have. Koji's plugin sends none; its bodies hold the times of what they tell.
 func busID(eventType string, m BusMessage) string {
 	switch {
-	case m.ID == "":
+	case strings.TrimSpace(m.ID) == "":
 	case len(m.ID) > maxBusID || checkText(m.ID) != nil:
 		return hashOf(m.ID)
 	default:

@@ -124,6 +124,7 @@ func TestBusEventIdentity(t *testing.T) {
 		{"a long id", "/a", "", func(m *BusMessage) { m.ID = strings.Repeat("a", 256) }},
 		{"an id with a control character", "/a", "", func(m *BusMessage) { m.ID = "a\x00" }},
 		{"no id", "/a", "", func(m *BusMessage) { m.ID = "" }},
+		{"a blank id, another type", "/a", "", func(m *BusMessage) { m.ID, m.Topic, m.Body = " \u00a0", "x.build.promote", []byte(promoteBody) }},
 		{"no id, another body", "/a", "", func(m *BusMessage) { m.ID, m.Body = "", append([]byte(hubBody), ' ') }},
 		{"no id, another time", "/a", "", func(m *BusMessage) { m.ID, m.Time = "", sent }},
 	} {
