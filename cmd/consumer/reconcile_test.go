@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/omps-consumer/omps-consumer/internal/events"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 	"github.com/omps-consumer/omps-consumer/internal/sandbox"
 )
@@ -379,5 +381,39 @@ func TestServiceReconciles(t *testing.T) {
 	s.world.Koji.SetOffline("")
 	if r := s.next(); r.NVR != late {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A replica need not look where another one does; that NATS says nothing is
+// another thing.
+func TestLeadOfReplicas(t *testing.T) {
+	t.Parallel()
+	s := newLossySystem(t)
+	s.start()
+	ctx, js := t.Context(), s.jetStream()
+	first := lead{leases: events.NewLeases(js, "omps-leases"), owner: "first"}
+	defer first.leave()
+	held, err := first.hold(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := first.hold(ctx); again != held || err != nil {
+		t.Errorf("asked again: %v", err)
+	}
+	second := lead{leases: events.NewLeases(js, "omps-leases"), owner: "second"}
+	if _, err := second.hold(ctx); !errors.Is(err, errElsewhere) {
+		t.Errorf("taken: %v", err)
+	}
+	conn := js.Conn()
+	if _, err := conn.SubscribeSync("SILENT.>"); err != nil {
+		t.Fatal(err)
+	}
+	silent, err := jetstream.NewWithAPIPrefix(conn, "SILENT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	third := lead{leases: events.NewLeases(silent, "omps-leases"), owner: "third"}
+	if _, err := third.hold(ctx); err == nil || errors.Is(err, errElsewhere) {
+		t.Errorf("without an answer: %v", err)
 	}
 }

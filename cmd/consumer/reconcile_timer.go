@@ -189,7 +189,7 @@ func (l *lead) hold(ctx context.Context) (context.Context, error) {
 	}
 	if err != nil {
 		cancel()
-		if trying.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+		if errors.Is(err, events.ErrLeaseTaken) {
 			return nil, errElsewhere
 		}
 		return nil, err

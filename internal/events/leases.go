@@ -34,6 +34,10 @@ const (
 	leasePause, maxLeasePause = 5 * time.Millisecond, 250 * time.Millisecond
 )
 
+// ErrLeaseTaken is the error of a wait for a lease that ended while another owner
+// had it.
+var ErrLeaseTaken = errors.New("somebody else has it")
+
 // ErrLeaseLost is the cause of the end of a context whose lease was lost.
 var ErrLeaseLost = errors.New("the lease is lost")
 
@@ -88,18 +92,25 @@ func readLease(value []byte) (users int, owner string) {
 // take makes the key ours, waiting while it is somebody else's. Where it is
 // ours already, of a run for another event or from before a crash, we share it.
 func (r *renewal) take(ctx context.Context) (err error) {
+	taken := false
 	for pause := leasePause; ; pause = min(2*pause, maxLeasePause) {
 		r.users, r.asked = 1, time.Now()
 		r.revision, err = r.kv.Create(ctx, r.key, leaseValue(r.users, r.owner))
-		if err == nil || !lostRace(err) {
+		switch {
+		case err == nil:
+			return nil
+		case taken && ctx.Err() != nil:
+			return fmt.Errorf("%w: %w", ErrLeaseTaken, ctx.Err())
+		case !lostRace(err):
 			return err
 		}
+		taken = true
 		if r.shared(ctx) && r.change(ctx, 1) == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("somebody else has it: %w", ctx.Err())
+			return fmt.Errorf("%w: %w", ErrLeaseTaken, ctx.Err())
 		case <-time.After(pause/2 + rand.N(pause)):
 		}
 	}
