@@ -44,7 +44,7 @@ func newTracing(c Config, reg prometheus.Registerer, log *slog.Logger) (tracing,
 		return tracing{}, err
 	}
 	exporter, err := otlp.New(otlp.Options{
-		URL: c.Tracing.OTLPURL, Authorization: c.Tracing.Authorization.Secret, Metrics: metrics, Logger: log,
+		URL: c.Tracing.OTLPURL, Authorization: c.Tracing.Authorization.Follow(log), Metrics: metrics, Logger: log,
 		HTTP: clients.New(clients.Options{
 			Name: "otlp", Timeout: exportTimeout, Retries: safeRetries, RootCAs: roots, Logger: log, Hosts: []string{hostOf(c.Tracing.OTLPURL)},
 		}),

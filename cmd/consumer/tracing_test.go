@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
 	"github.com/omps-consumer/omps-consumer/internal/sandbox"
@@ -212,6 +214,28 @@ func TestOneBuildIsOneTrace(t *testing.T) {
 	}
 	if strings.Contains(c.raw.String(), secretText) || slices.ContainsFunc(c.auth, func(a string) bool { return a != "Bearer "+secretText }) {
 		t.Errorf("a secret in a span, or not as Authorization: %v", c.auth)
+	}
+}
+
+// The collector is shown what the file holds when spans are sent.
+func TestTracingFollowsItsAuthorization(t *testing.T) {
+	t.Parallel()
+	c, config := newCollector(t), DefaultConfig()
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("Bearer rotated\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config.Tracing.OTLPURL = c.URL
+	config.Tracing.Authorization = SecretFile{File: File{Path: file}, Secret: "Bearer first"}
+	traces, err := newTracing(config, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, span := traces.tracer.Start(t.Context(), "span")
+	span.End()
+	traces.stop()
+	if diff := cmp.Diff([]string{"Bearer rotated"}, c.auth); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -24,8 +24,8 @@ const maxAnswer = 64 << 10
 
 // Options make an Exporter. All but Authorization are needed.
 type Options struct {
-	URL           string         // of a collector, http or https; without a path, defaultPath is added
-	Authorization clients.Secret // sent whole as Authorization; "": none
+	URL           string             // of a collector, http or https; without a path, defaultPath is added
+	Authorization clients.Credential // sent whole as Authorization; nil: none
 	HTTP          *clients.Client
 	Metrics       *Metrics
 	Logger        *slog.Logger
@@ -91,8 +91,8 @@ func (e *Exporter) send(ctx context.Context, spans []trace.ReadOnlySpan) (refuse
 	if err != nil {
 		return 0, fmt.Errorf("otlp: %w", err)
 	}
-	if e.o.Authorization != "" {
-		req.Header.Set("Authorization", e.o.Authorization.Reveal())
+	if authorization := clients.SecretOf(e.o.Authorization); authorization != "" {
+		req.Header.Set("Authorization", authorization.Reveal())
 	}
 	resp, err := e.o.HTTP.Do(req)
 	if err != nil {

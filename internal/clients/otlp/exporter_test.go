@@ -82,7 +82,7 @@ func exporterTo(t *testing.T, path string, answer http.HandlerFunc) (*Exporter, 
 	var log bytes.Buffer
 	registry := prometheus.NewRegistry()
 	e, err := New(Options{
-		URL: server.URL + path, Authorization: secret, Metrics: NewMetrics(registry),
+		URL: server.URL + path, Authorization: clients.Secret(secret), Metrics: NewMetrics(registry),
 		Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		HTTP:   clients.New(clients.Options{Name: "otlp", Timeout: 10 * time.Second, Hosts: []string{strings.TrimPrefix(server.URL, "http://")}}),
 	})
