@@ -187,7 +187,7 @@ func (s *BusSource) tell(m BusMessage, err error) {
 func (s *BusSource) pass(ctx context.Context, b bridged) bool {
 	log := s.log.With("event_id", b.id, "nvr", b.nvr, "subject", b.msg.Subject)
 	for attempt := 1; ; attempt++ {
-		ack, err := s.publish(ctx, b)
+		ack, err := s.publish(ctx, &b)
 		s.bridge.published(b.msg.Subject, err)
 		switch {
 		case err == nil && ack.Duplicate:
@@ -223,15 +223,15 @@ func (b *Bridge) published(subject string, err error) {
 	}
 }
 
-// publish publishes the event, shortened where it is too large for a message.
-// What it has begun it ends, whatever becomes of ctx.
-func (s *BusSource) publish(ctx context.Context, b bridged) (*jetstream.PubAck, error) {
+// publish publishes the event, shortened from the first time on that it is too
+// large for a message. What it has begun it ends, whatever becomes of ctx.
+func (s *BusSource) publish(ctx context.Context, b *bridged) (*jetstream.PubAck, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
 	ack, err := s.bridge.js.PublishMsg(ctx, &b.msg)
-	if tooLarge(err) {
+	if tooLarge(err) && b.shortened != nil {
 		s.log.Warn("message is too large for nats and is passed on shortened", "event_id", b.id, "nvr", b.nvr, "bytes", len(b.msg.Data))
-		b.msg.Data = b.shortened
+		b.msg.Data, b.shortened = b.shortened, nil
 		ack, err = s.bridge.js.PublishMsg(ctx, &b.msg)
 	}
 	if err != nil {

@@ -96,6 +96,10 @@ func TestSettledAfterStored(t *testing.T) {
 			bus: fakeBus{answers: []error{nats.ErrMaxPayload}}, m: busMessage("x.build.complete", hubBody),
 			want: "refused, stored koji.build.completed, accepted", metrics: "published 1",
 		},
+		"too large, in an outage": {
+			bus: fakeBus{answers: []error{nats.ErrMaxPayload, errOutage, errOutage}}, m: busMessage("x.build.complete", hubBody),
+			want: "refused, refused, refused, stored koji.build.completed, accepted", metrics: "published 1, publish 2",
+		},
 		"bus gone": {
 			bus: fakeBus{settles: errors.New("gone")}, m: busMessage("x.build.complete", hubBody),
 			want: "stored koji.build.completed, accepted", metrics: "published 1, settle 1",
@@ -110,7 +114,7 @@ func TestSettledAfterStored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, registry, _ := fakeBridge(&c.bus)
+				s, registry, log := fakeBridge(&c.bus)
 				s.Handle(t.Context(), c.m, &c.bus)
 				if got := strings.Join(c.bus.done, ", "); got != c.want {
 					t.Errorf("%s, want %s", got, c.want)
@@ -118,8 +122,11 @@ func TestSettledAfterStored(t *testing.T) {
 				if got := counted(t, registry); got != c.metrics {
 					t.Errorf("counted %s, want %s", got, c.metrics)
 				}
-				if name == "too large" && string(c.bus.data) != `{"nvr":"etcd-container-1.0-1","build_id":7}` {
-					t.Errorf("shortened to %s", c.bus.data)
+				if !strings.HasPrefix(name, "too large") {
+					return
+				}
+				if n := strings.Count(log.String(), "passed on shortened"); n != 1 || string(c.bus.data) != `{"nvr":"etcd-container-1.0-1","build_id":7}` {
+					t.Errorf("shortened to %s, told %d times", c.bus.data, n)
 				}
 			})
 		})
