@@ -169,7 +169,7 @@ func (b BridgeConfig) doubt(f *faults) {
 	for i, bus := range b.Sources {
 		for j, address := range bus.URLs {
 			u, err := url.Parse(address)
-			if err == nil && bus.Username != "" && u.Scheme == "amqp" && !isLoopback(u.Hostname()+":0") {
+			if err == nil && bus.Username != "" && u.Scheme == "amqp" && !isLoopbackHost(u.Hostname()) {
 				f.warn(itemPath(itemPath("bridge.sources", i)+".urls", j), "the password goes unencrypted to "+u.Host)
 			}
 		}
