@@ -83,6 +83,7 @@ func (p *page) result(w http.ResponseWriter, r *http.Request) {
 	case found:
 		view.Row = rowOf(view.Shot)
 		view.Past = pastOf(state, view.Row.key())
+		view.Row.Superseded = len(view.Past) > 0 && view.Past[0].Sequence > sequence
 	case !ok || len(view.Notices) > len(notices(state)):
 		p.missing(w, r, "NATS could not be asked for this result just now. Reload the page to try again.")
 		return

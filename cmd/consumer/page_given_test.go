@@ -46,7 +46,14 @@ func (g *given) readers() pageReaders {
 			}
 			return all, err
 		},
-		result: func(context.Context, uint64) (events.Watched, bool, error) { return events.Watched{}, false, g.fault },
+		result: func(_ context.Context, sequence uint64) (w events.Watched, found bool, err error) {
+			rows, err := g.span(sequence, sequence)
+			for _, row := range rows {
+				data := events.ResultData{NVR: row.NVR, Organization: row.Organization, Outcome: pipeline.Outcome(row.Outcome)}
+				w, found = events.Watched{Sequence: row.Sequence, Time: row.Time, Data: data}, true
+			}
+			return w, found, err
+		},
 		entries: func(context.Context, int) ([]events.Entry, uint64, error) {
 			g.mu.Lock()
 			defer g.mu.Unlock()

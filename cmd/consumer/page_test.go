@@ -147,6 +147,21 @@ func TestPageQueries(t *testing.T) {
 	}
 }
 
+// A result that is not the build's last one says so.
+func TestPageOfAnEarlierResult(t *testing.T) {
+	t.Parallel()
+	g := &given{first: 1}
+	g.add(row("etcd-1-1", "myorg", "rejected"), row("etcd-1-1", "community", "rejected"), row("etcd-1-1", "myorg", "published"))
+	_, url := givenPage(t, g)
+	shows(t, url+"/", "etcd-1-1")
+	for sequence, earlier := range map[int]bool{1: true, 2: false, 3: false} {
+		_, body := fetch(t, http.MethodGet, fmt.Sprintf("%s/results/%d", url, sequence), nil)
+		if !strings.Contains(body, "etcd-1-1") || strings.Contains(body, "an earlier result") != earlier {
+			t.Errorf("result %d: %s", sequence, body)
+		}
+	}
+}
+
 // What is not at hand any more is read from the stream, page by page.
 func TestPageGoesBack(t *testing.T) {
 	t.Parallel()
