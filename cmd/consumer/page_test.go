@@ -129,7 +129,7 @@ func TestPageQueries(t *testing.T) {
 	}{
 		{"", 200, 3, ""}, // what a later result supersedes is left out
 		{"?nvr=etcd", 200, 2, ""}, {"?nvr=kafka", 200, 1, ""}, {"?nvr=k*-1", 200, 1, ""}, {"?nvr=e*2", 200, 0, "No result is like that"}, {"?nvr=%3F%3F%3F%3F-1-1", 200, 2, ""},
-		{"?organization=community", 200, 1, ""}, {"?organization=nobody", 200, 0, "No result is like that"},
+		{"?organization=community", 200, 1, "Of all builds, whatever the filter"}, {"?organization=nobody", 200, 0, "No result is like that"},
 		{"?outcome=published", 200, 2, ""}, {"?outcome=waiting", 200, 0, "No result is like that"}, {"?outcome=nonsense", 400, 0, "outcome is none of"},
 		{"?nvr=older-1-1", 200, 1, "In the ledger"}, {"?before=3", 200, 1, "Newest"}, {"?before=0", 400, 0, "before is not"}, {"?before=-1", 400, 0, "before is not"},
 		{"?span=week", 200, 3, "7 days"}, {"?span=year", 400, 0, "span is none"}, {"?nvr=" + strings.Repeat("x", 513), 400, 0, "at most 512 bytes"}, {"?nvr=%ff", 400, 0, "not a text"},
