@@ -196,8 +196,10 @@ func testPlainWarnings(t *testing.T) {
 		organization = "\norganizations: {myorg: {push_username: u, push_password_file: secret}}\n"
 		quayWarning  = ":1: quay.plain_http: sends passwords and tokens in clear to another machine"
 		natsWarning  = ":1: nats.url: sends the password in clear to a server that does not ask for TLS: tls:// insists on it"
+		spanWarning  = ":1: tracing.otlp_url: sends what authorization_file holds in clear to another machine"
 	)
-	folder := writeFiles(t, map[string]string{"secret": "s"})
+	authority, _ := keyPair(t)
+	folder := writeFiles(t, map[string]string{"secret": "s", "ca.crt": authority})
 	for text, want := range map[string]string{
 		"quay: {registry: registry.example.com, plain_http: true}":                              quayWarning,
 		`quay: {registry: "localhost:5000", url: "http://10.0.0.1", plain_http: true}`:          quayWarning,
@@ -208,6 +210,14 @@ func testPlainWarnings(t *testing.T) {
 		`nats: {url: "tls://a.example.com,nats://127.0.0.1:1", user: u, password_file: secret}`: "",
 		`nats: {url: "wss://a.example.com", user: u, password_file: secret}`:                    "",
 		`nats: {url: "nats://a.example.com"}`:                                                   "",
+
+		`nats: {url: "nats://a.example.com", user: u, password_file: secret, tls: {ca_file: ca.crt}}`: "",
+		`nats: {url: "ws://a.example.com", user: u, password_file: secret, tls: {ca_file: ca.crt}}`:   "",
+
+		`tracing: {otlp_url: "http://otel.example.com:4318", authorization_file: secret}`:  spanWarning,
+		`tracing: {otlp_url: "https://otel.example.com:4318", authorization_file: secret}`: "",
+		`tracing: {otlp_url: "http://localhost:4318", authorization_file: secret}`:         "",
+		`tracing: {otlp_url: "http://otel.example.com:4318"}`:                              "",
 	} {
 		name := filepath.Join(folder, "c.yaml")
 		var got []string
