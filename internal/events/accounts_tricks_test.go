@@ -59,6 +59,19 @@ func bypassing() []action {
 			}
 			return nil
 		}},
+		{"has results pushed as an order to purge the builds", "", func(w *world, as *actor) error {
+			w.settleStreams() // so that there is something to purge
+			before := w.state("KOJI").FirstSeq
+			for _, filter := range []string{"omps.result.*.myorg.>", "omps.result.>"} {
+				if _, err := as.consumer("OMPS_RESULTS", filter, "$JS.API.STREAM.PURGE.KOJI"); err != nil && !errors.Is(err, errDenied) {
+					return err
+				}
+			}
+			if !w.comes(func() bool { return w.state("KOJI").FirstSeq != before }) {
+				return errDenied
+			}
+			return nil
+		}},
 		{"asks servers about themselves", "", asks("$SYS.REQ.SERVER.PING.VARZ", none)},
 	}
 }
