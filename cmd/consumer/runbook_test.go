@@ -9,12 +9,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/omps-consumer/omps-consumer/internal/events"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
 	"github.com/omps-consumer/omps-consumer/internal/sandbox"
 )
@@ -37,7 +40,10 @@ var metricRow = regexp.MustCompile("(?m)^\\| `([a-z_0-9]+)` \\| (counter|gauge|h
 // of them grows with what comes in.
 func TestMetricsAreAsDocumented(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, sandbox.Options{}, "")
+	s := prepareSystem(t, sandbox.Options{}, "")
+	s.config.Reconcile.Every = time.Hour // which has metrics only where it is on
+	s.start()
+	s.watch()
 	_, fresh := s.get("/metrics")
 	before := familiesOf(t, fresh)
 	want, got := map[string]string{}, map[string]string{}
@@ -53,6 +59,9 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 		if strings.HasPrefix(name, "omps_") {
 			got[name] = describe(family)
 		}
+	}
+	for _, family := range bridgeFamilies(t, s) {
+		got[family.GetName()] = describe(family)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-README +/metrics):\n%s", diff)
@@ -79,6 +88,22 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 			t.Errorf("a metric names %s", secret)
 		}
 	}
+}
+
+// bridgeFamilies are the metrics of a bridge with one bus, before any message.
+func bridgeFamilies(t *testing.T, s *system) []*dto.MetricFamily {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	bridge, err := events.NewBridge(events.BridgeOptions{Conn: s.jetStream().Conn(), Registerer: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bridge.Source("koji", "/bus/koji")
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families
 }
 
 func familiesOf(t *testing.T, text string) map[string]*dto.MetricFamily {
