@@ -75,7 +75,7 @@ func (r *Results) open(ctx context.Context) (jetstream.Stream, error) {
 
 // ReadResults reads the messages between two sequences, both included, and
 // returns what take makes of each, the oldest first. Those that are not there
-// are left out. take is called concurrently, so that what it does not keep of a
+// are left out, and so are those that pose as something else, unless all do. take is called concurrently, so that what it does not keep of a
 // message is not held. How much is asked for at once is the caller's to bound.
 func ReadResults[T any](ctx context.Context, r *Results, from, to uint64, take func(Watched) T) ([]T, error) {
 	return readThere(ctx, r, from, to, func(msg stored) T { return take(newWatched(msg)) })
@@ -103,7 +103,7 @@ func readThere[T any](ctx context.Context, r *Results, from, to uint64, take fun
 	if err != nil {
 		return nil, err
 	}
-	found, err := readEach(ctx, stream, from, to, glancesAtOnce, func(msg stored) *T {
+	found, err := readSome(ctx, stream, from, to, func(msg stored) *T {
 		taken := take(msg)
 		return &taken
 	})
@@ -156,31 +156,11 @@ func (d *DeadLetters) Newest(ctx context.Context, limit int) (letters []DeadLett
 	return letters, info.State.Msgs, nil
 }
 
-// readLetters reads a few letters. One that has no payload and the headers of a
-// status, as anybody can send it, looks like an answer of the server; if it is
-// the only one that cannot be read it is left out.
+// readLetters reads a few letters. Those that are not there have no sequence.
 func readLetters(ctx context.Context, stream jetstream.Stream, from, to uint64) ([]DeadLetter, error) {
-	take := func(msg stored) DeadLetter {
+	return readSome(ctx, stream, from, to, func(msg stored) DeadLetter {
 		letter := newDeadLetter(msg)
 		letter.Header, letter.Data = nil, nil
 		return letter
-	}
-	letters, err := readEach(ctx, stream, from, to, glancesAtOnce, take)
-	if err == nil || from == to {
-		return letters, err
-	}
-	letters = nil
-	failed := uint64(0)
-	for sequence := from; sequence <= to && ctx.Err() == nil; sequence++ {
-		one, fault := readEach(ctx, stream, sequence, sequence, 1, take)
-		if fault != nil {
-			failed++
-			continue
-		}
-		letters = append(letters, one...)
-	}
-	if ctx.Err() != nil || failed > to-from {
-		return nil, err
-	}
-	return letters, nil
+	})
 }

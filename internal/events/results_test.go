@@ -81,6 +81,35 @@ func TestResults(t *testing.T) {
 	}
 }
 
+// What looks like an answer of the server, as anybody can send it, hides no result.
+func TestResultsBesidePosers(t *testing.T) {
+	t.Parallel()
+	b := newBus(t)
+	b.provide()
+	r := events.NewResults(b.js, "OMPS_RESULTS")
+	const told, poser = "omps.result.published.myorg.etcd", "omps.result.poser.a.b"
+	b.tell(told)
+	b.publish(&nats.Msg{Subject: poser, Header: nats.Header{"Status": {"408"}, "Description": {"Bad Request"}}})
+	b.tell(told)
+	b.tell(told)
+	b.publish(&nats.Msg{Subject: poser, Header: nats.Header{"Nats-Time-Stamp": {"never"}}, Data: []byte("x")})
+	b.publish(&nats.Msg{Subject: poser, Header: nats.Header{"Nats-Sequence": {"none"}}, Data: []byte("x")})
+	b.tell(told)
+	for _, c := range []struct {
+		from, to uint64
+		want     []uint64
+	}{{1, 7, []uint64{1, 3, 4, 7}}, {2, 3, []uint64{3}}, {4, 6, []uint64{4}}, {5, 20, []uint64{7}}} {
+		if diff := cmp.Diff(c.want, sequences(t, r, c.from, c.to)); diff != "" {
+			t.Errorf("from %d to %d: %s", c.from, c.to, diff)
+		}
+	}
+	for _, all := range [][2]uint64{{2, 2}, {5, 6}} { // an answer, as far as anybody can tell
+		if found, err := events.ReadOutcomes(t.Context(), r, all[0], all[1]); err == nil {
+			t.Errorf("from %d to %d: %v", all[0], all[1], found)
+		}
+	}
+}
+
 func TestResultsThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)
