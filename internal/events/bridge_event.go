@@ -89,8 +89,9 @@ func busEvent(source string, m BusMessage) (bridged, error) {
 	if b.msg.Header, b.msg.Data, err = EncodeBinary(e); err != nil {
 		return bridged{}, pipeline.Malform(pipeline.ReasonInvalidEvent, err)
 	}
-	// Of the event's identity, so that two bridges on one bus are as one.
-	b.msg.Header.Set(jetstream.MsgIDHeader, "bus-"+hashOf(source, eventType, b.id))
+	// Of the event's identity, so that two bridges on one bus are as one, and of its
+	// content: a sender may count its messages anew with each connection.
+	b.msg.Header.Set(jetstream.MsgIDHeader, "bus-"+hashOf(source, eventType, b.id, string(m.Body)))
 	return b, nil
 }
 

@@ -121,6 +121,7 @@ func TestBusEventIdentity(t *testing.T) {
 		{"another bus", "/b", "ID:1", func(*BusMessage) {}},
 		{"another id", "/a", "ID:2", func(m *BusMessage) { m.ID = "ID:2" }},
 		{"another type", "/a", "ID:1", func(m *BusMessage) { m.Topic, m.Body = "x.build.promote", []byte(promoteBody) }},
+		{"the same id, another body", "/a", "ID:1", func(m *BusMessage) { m.Body = append([]byte(hubBody), '\n') }},
 		{"a long id", "/a", "", func(m *BusMessage) { m.ID = strings.Repeat("a", 256) }},
 		{"an id with a control character", "/a", "", func(m *BusMessage) { m.ID = "a\x00" }},
 		{"no id", "/a", "", func(m *BusMessage) { m.ID = "" }},
