@@ -69,20 +69,19 @@ func pings(ask func(context.Context) error) func(context.Context) ([]string, err
 	return func(ctx context.Context) ([]string, error) { return nil, ask(ctx) }
 }
 
-// checkOnline asks everything at once and prints a line for each.
-func (c *cli) checkOnline(ctx context.Context, config Config) error {
-	log := slog.New(slog.DiscardHandler)
-	out, err := newOutside(config, prometheus.NewRegistry(), log)
-	if err != nil {
-		return err
-	}
+// newProbes are those of everything that is configured. Without organizations
+// nothing is looked up or pushed, as with the configuration of a bridge.
+func newProbes(config Config, out outside, log *slog.Logger) ([]probe, error) {
 	targets, err := out.targets(config, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	probes := []probe{{"koji " + config.Koji.HubURL, pings(out.koji.Ping)}, {"koji files " + config.Koji.RootURL, pings(out.koji.PingFiles)}}
-	if out.greenwave != nil {
-		probes = append(probes, probe{"greenwave " + config.Greenwave.URL, pings(out.greenwave.Ping)})
+	var probes []probe
+	if len(targets) > 0 {
+		probes = append(probes, probe{"koji " + config.Koji.HubURL, pings(out.koji.Ping)}, probe{"koji files " + config.Koji.RootURL, pings(out.koji.PingFiles)})
+		if out.greenwave != nil {
+			probes = append(probes, probe{"greenwave " + config.Greenwave.URL, pings(out.greenwave.Ping)})
+		}
 	}
 	for _, name := range config.names() {
 		at := "registry " + config.Quay.Registry
@@ -95,11 +94,24 @@ func (c *cli) checkOnline(ctx context.Context, config Config) error {
 	for _, b := range config.Bridge.Sources {
 		source, err := amqp.New(b.options(out.roots))
 		if err != nil {
-			return fmt.Errorf("bus %s: %w", b.Name, err)
+			return nil, fmt.Errorf("bus %s: %w", b.Name, err)
 		}
 		probes = append(probes, probe{"bus " + b.Name, pings(source.Ping)})
 	}
+	return probes, nil
+}
 
+// checkOnline asks everything at once and prints a line for each.
+func (c *cli) checkOnline(ctx context.Context, config Config) error {
+	log := slog.New(slog.DiscardHandler)
+	out, err := newOutside(config, prometheus.NewRegistry(), log)
+	if err != nil {
+		return err
+	}
+	probes, err := newProbes(config, out, log)
+	if err != nil {
+		return err
+	}
 	remarks, errs := make([][]string, len(probes)), make([]error, len(probes))
 	var running sync.WaitGroup
 	for i, p := range probes {

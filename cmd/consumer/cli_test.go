@@ -142,3 +142,15 @@ func TestCheckOnFreshServer(t *testing.T) {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 }
+
+// The configuration of a bridge has nobody to publish for, and its machine may
+// reach neither hub nor gate.
+func TestCheckWithoutOrganizations(t *testing.T) {
+	t.Parallel()
+	folder := writeFiles(t, map[string]string{"config.yaml": "nats: {url: " + eventstest.Start(t).URL + "}\n" +
+		"koji: {hub_url: http://hub.invalid/kojihub}\ngreenwave: {url: http://greenwave.invalid}\n"})
+	code, _, errs := command(t, "check", "--online", "-c", filepath.Join(folder, "config.yaml"))
+	if code != exitDone || !strings.Contains(errs, "nats: ok\n") || strings.Contains(errs, ".invalid") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}

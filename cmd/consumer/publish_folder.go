@@ -36,7 +36,7 @@ func checkNewFolder(dir string) error {
 	defer f.Close()
 	switch _, err := f.Readdirnames(1); {
 	case err == nil:
-		return errors.New("is not empty")
+		return errors.New("is not empty: it has to be a new folder, or an empty one")
 	case !errors.Is(err, io.EOF):
 		return unnamed(err)
 	}
