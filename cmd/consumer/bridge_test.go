@@ -171,7 +171,8 @@ func TestBridge(t *testing.T) {
 	b.awaitMetric(`omps_bridge_messages_total{outcome="ignored",source="koji"} 1`)
 
 	nvr, id = b.build("fedora")
-	broker.send091(fedoraTopic, "fedora-1", fedoraBody(nvr, id, 1))
+	fromFedora := fedoraBody(nvr, id, 1)
+	broker.send091(fedoraTopic, "fedora-1", fromFedora)
 	b.published(nvr)
 	broker.send091(fedoraTopic, "fedora-2", fedoraBody(nvr, id, 3))
 	b.awaitMetric(`omps_bridge_messages_total{outcome="ignored",source="fedora"} 1`)
@@ -186,7 +187,7 @@ func TestBridge(t *testing.T) {
 	b.awaitMetric(`omps_bridge_messages_total{outcome="published",source="certified-1-0"} 1`)
 
 	// What comes twice is one event, with an id and without.
-	broker.send091(fedoraTopic, "fedora-1", fedoraBody(nvr, id, 1))
+	broker.send091(fedoraTopic, "fedora-1", fromFedora)
 	broker.send10(kojiTopic+"complete", body, properties)
 	b.awaitMetric(`omps_bridge_messages_total{outcome="repeated",source="fedora"} 1`)
 	b.awaitMetric(`omps_bridge_messages_total{outcome="repeated",source="koji"} 1`)

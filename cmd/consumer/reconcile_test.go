@@ -189,9 +189,15 @@ func TestReconcileWithoutALedger(t *testing.T) {
 	if r := s.next(); r.NVR != missing || r.Repeated {
 		t.Errorf("%+v", r)
 	}
-	s.await("it is in the ledger", func() bool { return len(s.reconciled(file)) == 1 })
+	s.awaitLog(`"settled"`, `"nvr":"`+missing+`"`)
+	if left := s.reconciled(file); len(left) != 1 {
+		t.Errorf("it is not in the ledger: %v", left)
+	}
 	s.wantReconciled(file, []string{"--publish", "--ledger-lost"}, there+":ledger-lost:true")
-	s.await("the ledger is whole again", func() bool { return len(s.reconciled(file)) == 0 })
+	s.awaitLog(`"settled"`, `"nvr":"`+there+`"`, `"repeated":true`) // which is after the last word in the ledger
+	if left := s.reconciled(file); len(left) > 0 {
+		t.Errorf("the ledger is not whole again: %v", left)
+	}
 
 	// What was announced lately is not announced twice, and that is said.
 	s.forget()
