@@ -46,16 +46,12 @@ builds. A message is acknowledged once JetStream has stored its event.`,
 // calls started before the first bus is connected to.
 func serveBridge(ctx context.Context, c Config, log *slog.Logger, started func(endpoints)) error {
 	registry, ready := newRegistry(), &readiness{}
-	ready.set(func() error { return errors.New("not connected to nats yet") })
 	ops, err := startOps(ctx, c.Ops.Listen, opsParts{metrics: registry, ready: ready.ask}, log)
 	if err != nil {
 		return err
 	}
 	defer ops.stop()
-	url := c.NATS.URL
-	if url == "" { // the service's own server, on this machine
-		url = "nats://" + c.NATS.Embedded.Listen
-	}
+	url := c.NATS.address()
 	conn, err := connect(ctx, c.NATS, url, log)
 	if ctx.Err() != nil {
 		return nil // told to stop before there was anything to do

@@ -47,12 +47,9 @@ func (c *cli) connectBus(ctx context.Context, flags busFlags) (bus, error) {
 		}
 		names = provisionOptions(config).Names
 	}
-	url := config.NATS.URL
-	switch {
-	case flags.server != "":
+	url := config.NATS.address()
+	if flags.server != "" {
 		url = flags.server
-	case url == "":
-		url = "nats://" + config.NATS.Embedded.Listen
 	}
 	log := slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ctx, cancel := context.WithTimeout(ctx, busTimeout)

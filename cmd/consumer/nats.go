@@ -28,6 +28,15 @@ func connect(ctx context.Context, c NATSConfig, url string, log *slog.Logger) (*
 	})
 }
 
+// address is the server's URL for who is not the service: without one that is
+// configured, that of the service's own server on this machine.
+func (n NATSConfig) address() string {
+	if n.URL != "" {
+		return n.URL
+	}
+	return "nats://" + n.Embedded.Listen
+}
+
 // joinBus connects the service to its NATS server, and makes or checks there all
 // that it needs. The server may be one in this process, which runs until stop is
 // called.

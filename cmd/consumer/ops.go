@@ -32,7 +32,7 @@ func newRegistry() *prometheus.Registry {
 }
 
 // readiness answers for whatever knows at the time whether the service can
-// work.
+// work. The zero value is of one that is not connected yet.
 type readiness struct {
 	mu  sync.Mutex
 	now func() error
@@ -48,13 +48,16 @@ func (r *readiness) ask() error {
 	r.mu.Lock()
 	now := r.now
 	r.mu.Unlock()
+	if now == nil {
+		return errors.New("not connected to nats yet")
+	}
 	return now()
 }
 
 // newReadiness is not ready until it is set. It is a metric too, since not every
 // Prometheus looks at probes.
 func newReadiness(reg prometheus.Registerer) *readiness {
-	r := &readiness{now: func() error { return errors.New("not connected to nats yet") }}
+	r := &readiness{}
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "omps_ready", Help: "Whether the service can work, as /readyz tells it: 1 or 0.",
 	}, func() float64 {
