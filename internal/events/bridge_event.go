@@ -1,8 +1,6 @@
 package events
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,7 +89,7 @@ func busEvent(source string, m BusMessage) (bridged, error) {
 	}
 	// Of the event's identity, so that two bridges on one bus are as one, and of its
 	// content: a sender may count its messages anew with each connection.
-	b.msg.Header.Set(jetstream.MsgIDHeader, "bus-"+hashOf(source, eventType, b.id, string(m.Body)))
+	b.msg.Header.Set(jetstream.MsgIDHeader, "bus-"+digest(source, eventType, b.id, string(m.Body)))
 	return b, nil
 }
 
@@ -156,7 +154,7 @@ func busID(eventType string, m BusMessage) string {
 	switch {
 	case strings.TrimSpace(m.ID) == "":
 	case len(m.ID) > maxBusID || checkText(m.ID) != nil:
-		return hashOf(m.ID)
+		return digest(m.ID)
 	default:
 		return m.ID
 	}
@@ -164,16 +162,7 @@ func busID(eventType string, m BusMessage) string {
 	if !m.Time.IsZero() {
 		sent = strconv.FormatInt(m.Time.UnixNano(), 10)
 	}
-	return hashOf(eventType, sent, string(m.Body))
-}
-
-// hashOf tells lists of texts apart, each by its length too.
-func hashOf(texts ...string) string {
-	h := sha256.New()
-	for _, text := range texts {
-		fmt.Fprintf(h, "%d:%s", len(text), text)
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return digest(eventType, sent, string(m.Body))
 }
 
 // busTime is when a message was sent, by the bus or by fedora-messaging's own
