@@ -157,6 +157,9 @@ func natsProbe(c Config, log *slog.Logger) probe {
 			return nil, err
 		}
 		defer conn.Close()
+		if len(c.Bridge.Sources) > 0 && len(c.Organizations) == 0 {
+			return nil, nil // a bridge may only publish
+		}
 		options := preflightOptions(c)
 		options.Look = true
 		report, err := lookAtNATS(ctx, conn, options)

@@ -153,4 +153,13 @@ func TestCheckWithoutOrganizations(t *testing.T) {
 	if code != exitDone || !strings.Contains(errs, "nats: ok\n") || strings.Contains(errs, ".invalid") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
+
+	// By the rights of a bridge: the bus here is not there.
+	s := eventstest.StartAccounts(t, eventstest.AccountsOptions{Folder: "../../deploy/nats"})
+	folder = writeFiles(t, map[string]string{"password": eventstest.Secret, "config.yaml": "nats: {url: " + s.Address() +
+		", user: bridge, password_file: password, inbox_prefix: _INBOX_BRIDGE}\nbridge: {sources: [{name: koji, protocol: amqp-1.0, urls: [amqp://127.0.0.1:1], addresses: [x]}]}\n"})
+	code, _, errs = command(t, "check", "--online", "-c", filepath.Join(folder, "config.yaml"))
+	if code != exitFailed || !strings.Contains(errs, "nats: ok\n") || strings.Contains(errs, "permission") || !strings.Contains(errs, "bus koji: ") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
 }
