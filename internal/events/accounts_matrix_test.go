@@ -34,6 +34,7 @@ func TestRoleMatrix(t *testing.T) {
 				// What is allowed comes last: it can leave less for others, and
 				// may show late.
 				for _, r := range slices.SortedStableFunc(slices.Values(roles), func(a, b role) int { return rank(can(a)) - rank(can(b)) }) {
+					w.expects = can(r)
 					err := action.do(w, w.as(r.name))
 					switch {
 					case err != nil && !errors.Is(err, errDenied):

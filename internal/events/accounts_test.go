@@ -203,9 +203,10 @@ func (a *actor) pull(stream, name string) error {
 // world is a server with the shipped accounts, and the roles that log in.
 type world struct {
 	*eventstest.Accounts
-	t      *testing.T
-	actors map[string]*actor
-	js     jetstream.JetStream // the administrator's
+	t       *testing.T
+	actors  map[string]*actor
+	js      jetstream.JetStream // the administrator's
+	expects bool                // whether what is tried now should come about
 }
 
 func newWorld(t *testing.T, o eventstest.AccountsOptions) *world {
