@@ -76,7 +76,10 @@ func reads(stream, filter string) func(*world, *actor) error {
 // hears listens while something is published by who may.
 func hears(subject, by, published string) func(*world, *actor) error {
 	return func(w *world, as *actor) error {
-		return as.hear(subject, func() { w.must(w.as(by).publish(published, []byte("{}"))) })
+		return as.hear(subject, func() {
+			w.must(w.as(by).publish(published, []byte("{}")))
+			w.as(by).caughtUp() // stored comes before heard
+		})
 	}
 }
 

@@ -128,17 +128,17 @@ func (a *actor) publish(subject string, data any) error {
 // send publishes without waiting for anything but the server's word on it.
 func (a *actor) send(msg *nats.Msg) error {
 	a.tb.Helper()
-	if err := a.nc.PublishMsg(msg); err != nil {
-		a.tb.Fatal(err)
-	}
-	return a.flush()
+	return a.flush(func() error { return a.nc.PublishMsg(msg) })
 }
 
-// flush waits until the server has taken everything in. What it denies it says
-// before, and the handler is told within the time it takes to be scheduled.
-func (a *actor) flush() error {
+// flush does something and waits until the server has taken it in. What it denies
+// it says before, and the handler is told within the time it takes to be scheduled.
+func (a *actor) flush(do func() error) error {
 	a.tb.Helper()
 	before := a.nc.LastError()
+	if err := do(); err != nil {
+		a.tb.Fatal(err)
+	}
 	if err := a.nc.FlushTimeout(patience); err != nil {
 		a.tb.Fatal(err)
 	}
@@ -148,22 +148,29 @@ func (a *actor) flush() error {
 	return nil
 }
 
+// caughtUp has everything arrive that the server has sent until now.
+func (a *actor) caughtUp() {
+	a.tb.Helper()
+	if err := a.nc.FlushTimeout(patience); err != nil {
+		a.tb.Fatal(err)
+	}
+}
+
 // hear subscribes to a subject, has something happen, and tells whether it was
 // heard of.
 func (a *actor) hear(subject string, happen func()) error {
 	a.tb.Helper()
-	sub, err := a.nc.SubscribeSync(subject)
-	if err != nil {
-		a.tb.Fatal(err)
-	}
+	var sub *nats.Subscription
+	err := a.flush(func() (err error) {
+		sub, err = a.nc.SubscribeSync(subject)
+		return err
+	})
 	defer func() { _ = sub.Unsubscribe() }()
-	if err := a.flush(); err != nil {
+	if err != nil {
 		return err
 	}
 	happen()
-	if err := a.flush(); err != nil {
-		return err
-	}
+	a.caughtUp()
 	if n, _, err := sub.Pending(); n == 0 || err != nil {
 		return fmt.Errorf("%w: nothing heard, %w", errDenied, err)
 	}
