@@ -52,7 +52,7 @@ func readAnnouncement(data *record, promoted bool) (announcement, error) {
 	a.Claim.Package = a.NVR.Name
 	a.Claim.Draft = build.draft == "true" || strings.Contains(a.NVR.Release, draftMark)
 	a.Claim.State = agree(readState(outer.next), readState(build.state))
-	a.Claim.NoManifests = noManifests(build.extra)
+	a.Claim.NoManifests = build.noManifests
 	return a, nil
 }
 
@@ -160,15 +160,4 @@ func agree(a, b pipeline.BuildState) pipeline.BuildState {
 		return b
 	}
 	return pipeline.StateUnknown
-}
-
-// noManifests tells whether extra is there and shows that the build holds no
-// operator manifests. The hub drops an extra that is too large, so an absent
-// one shows nothing.
-func noManifests(extra raw) bool {
-	if extra == "null" {
-		return true
-	}
-	return extra.isObject() && !extra.member("operator_manifests_archive").given() &&
-		!extra.member("typeinfo").member("operator-manifests").member("archive").given()
 }

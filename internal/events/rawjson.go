@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 	"unsafe"
@@ -53,6 +54,9 @@ func (r raw) text() string {
 func (r raw) number() float64 {
 	if !r.isNumber() {
 		return 0
+	}
+	if n, err := strconv.Atoi(string(r)); err == nil { // nearly every one, and ten times as fast
+		return float64(n)
 	}
 	return gjson.Parse(string(r)).Num
 }

@@ -4,8 +4,9 @@ package events
 // matter somewhere.
 type record struct {
 	nvr, name, version, release, buildID, id raw
-	state, next, attribute, draft, extra     raw
+	state, next, attribute, draft            raw
 	info, build, body, msg                   *record // nil: no object
+	noManifests                              bool    // see readExtra
 }
 
 // deepest is how far down objects are read as records: data, what a bridge
@@ -35,6 +36,9 @@ func (r *record) scan(s raw, i, depth int) (end int, closed bool) {
 				end, _ = (*child).scan(s, i, depth+1)
 				return end
 			}
+		}
+		if name == "extra" {
+			return r.readExtra(s, i)
 		}
 		end = valueEnd(s, i)
 		if field := r.field(name); field != nil {
@@ -80,10 +84,32 @@ func (r *record) field(name string) *raw {
 		return &r.attribute
 	case "draft":
 		return &r.draft
-	case "extra":
-		return &r.extra
 	}
 	return nil
+}
+
+// readExtra looks whether the build's extra is there and shows that it holds no
+// operator manifests, and returns the index behind it. The hub drops an extra that
+// is too large, so an absent one shows nothing.
+func (r *record) readExtra(s raw, i int) (end int) {
+	if i == len(s) || s[i] != '{' {
+		end = valueEnd(s, i)
+		r.noManifests = s[i:end] == "null"
+		return end
+	}
+	var archive, typeInfo raw
+	end, _ = eachMember(s, i, func(name string, i int) int {
+		end := valueEnd(s, i)
+		switch name {
+		case "operator_manifests_archive":
+			archive = s[i:end]
+		case "typeinfo":
+			typeInfo = s[i:end]
+		}
+		return end
+	})
+	r.noManifests = !archive.given() && !typeInfo.member("operator-manifests").member("archive").given()
+	return end
 }
 
 // names tells whether the object names a build itself.

@@ -135,9 +135,12 @@ func Malform(r Reason, err error) error { return &Error{class: Malformed, reason
 // ClassOf finds the class of err by behaviour, however deeply it is wrapped.
 // What has none is Transient.
 func ClassOf(err error) Class {
-	var c interface{ Class() Class }
-	if errors.As(err, &c) {
-		return c.Class()
+	type classed interface {
+		error
+		Class() Class
+	}
+	if e, ok := errors.AsType[classed](err); ok {
+		return e.Class()
 	}
 	return Transient
 }
@@ -145,17 +148,19 @@ func ClassOf(err error) Class {
 // ReasonOf finds the reason of err by behaviour. What has none is
 // ReasonInternal.
 func ReasonOf(err error) Reason {
-	var r interface{ Reason() Reason }
-	if errors.As(err, &r) && r.Reason() != "" {
-		return r.Reason()
+	type reasoned interface {
+		error
+		Reason() Reason
+	}
+	if e, ok := errors.AsType[reasoned](err); ok && e.Reason() != "" {
+		return e.Reason()
 	}
 	return ReasonInternal
 }
 
 // AfterOf is how long err asks to wait before the next try, 0 if it does not.
 func AfterOf(err error) time.Duration {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.After
 	}
 	return 0
@@ -163,8 +168,7 @@ func AfterOf(err error) time.Duration {
 
 // DoubtOf is how long err may be a passing one, and whether it is doubtful at all.
 func DoubtOf(err error) (time.Duration, bool) {
-	var e *Error
-	if errors.As(err, &e) && e.Doubt > 0 {
+	if e, ok := errors.AsType[*Error](err); ok && e.Doubt > 0 {
 		return e.Doubt, true
 	}
 	return 0, false
@@ -181,8 +185,7 @@ func (e *StageError) Unwrap() error { return e.Err }
 
 // StageOf is the stage at which err ended a run, "" when it ended before.
 func StageOf(err error) StageName {
-	var e *StageError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*StageError](err); ok {
 		return e.Stage
 	}
 	return ""
@@ -238,8 +241,8 @@ func (e *Invalid) Error() string {
 
 // FaultsOf lists the faults that err carries, as text.
 func FaultsOf(err error) []string {
-	var e *Invalid
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*Invalid](err)
+	if !ok {
 		return nil
 	}
 	texts := make([]string, len(e.Faults))

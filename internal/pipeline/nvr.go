@@ -65,6 +65,9 @@ func (n NVR) String() string {
 // foreign tells what cannot be in a URL's path, an event's attribute or a line
 // of a log.
 func foreign(r rune) bool {
+	if r > ' ' && r < unicode.MaxASCII { // nearly every one
+		return r == '/' || r == '\\'
+	}
 	return r == '/' || r == '\\' || unicode.IsSpace(r) || unicode.IsControl(r)
 }
 
