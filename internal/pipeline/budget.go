@@ -3,21 +3,28 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"golang.org/x/sync/semaphore"
 )
 
 // Budget bounds the memory of all archives in work at once. Those that it has no
 // room for wait. A nil Budget has room for everything.
+//
+// It also has a turn for each processor that Go uses. An archive needs one from
+// when it is unpacked until it is prepared for the first organization: more of
+// them at once would take more memory, of which trees are the most, and none
+// would be ready sooner.
 type Budget struct {
-	size int64
-	room *semaphore.Weighted
+	size  int64
+	room  *semaphore.Weighted
+	turns *semaphore.Weighted
 }
 
 // NewBudget makes a budget of size bytes. An archive that needs more than that is
 // worked on alone.
 func NewBudget(size int64) *Budget {
-	return &Budget{size: size, room: semaphore.NewWeighted(size)}
+	return &Budget{size: size, room: semaphore.NewWeighted(size), turns: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
 }
 
 // What an archive takes while it is in work, by measurement on real ones: its
@@ -69,6 +76,27 @@ func (b *Budget) take(ctx context.Context, n int64) (*share, error) {
 type share struct {
 	of    *Budget // nil: of none
 	bytes int64
+	turn  bool
+}
+
+// begin waits for a turn.
+func (s *share) begin(ctx context.Context) error {
+	if s.of == nil || s.turn {
+		return nil
+	}
+	if err := s.of.turns.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait for a processor: %w", err)
+	}
+	s.turn = true
+	return nil
+}
+
+// rest gives the turn back. It may be called twice.
+func (s *share) rest() {
+	if s != nil && s.turn {
+		s.of.turns.Release(1)
+		s.turn = false
+	}
 }
 
 // grow makes the share one of at least n bytes, without waiting: who waits for
@@ -96,6 +124,7 @@ func (s *share) shrink(n int64) {
 
 // release gives everything back. It may be called twice.
 func (s *share) release() {
+	s.rest()
 	if s != nil && s.of != nil {
 		s.of.room.Release(s.bytes)
 		s.of, s.bytes = nil, 0

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // openedArchive is a Koji that has one archive, and counts how often it is read.
@@ -88,6 +90,90 @@ func TestBudget(t *testing.T) {
 				t.Errorf("read %d times", n)
 			}
 		})
+	}
+}
+
+// turnWatcher looks, whenever it is asked for something that may take its time,
+// whether the one turn is free.
+type turnWatcher struct {
+	turns *semaphore.Weighted
+	asked int
+	taken []string
+}
+
+func (w *turnWatcher) look(what string) {
+	w.asked++
+	if !w.turns.TryAcquire(1) {
+		w.taken = append(w.taken, what)
+		return
+	}
+	w.turns.Release(1)
+}
+
+func (w *turnWatcher) ResolveImage(_ context.Context, ref string) (string, error) {
+	w.look("resolve " + ref)
+	return digestFor(7), nil
+}
+
+// An archive has its turn while it is unpacked, read and prepared, and neither
+// before nor after, nor while a registry is asked for digests.
+func TestTurn(t *testing.T) {
+	w := newSampleWorld(t)
+	budget := NewBudget(1 << 30)
+	budget.turns = semaphore.NewWeighted(1)
+	turn := &turnWatcher{turns: budget.turns}
+	w.Fetch.Budget = budget
+	open := w.hub.open
+	w.hub.open = func(a Archive) (io.ReadCloser, error) { turn.look("download"); return open(a) }
+	w.Prepare.Images = make(map[string]ImageResolver)
+	for i, org := range w.Lookup.Organizations {
+		w.Lookup.Organizations[i].PinDigests = true
+		w.Prepare.Images[org.Name] = turn
+		push := w.Push.Pushers[org.Name]
+		w.Push.Pushers[org.Name] = pusherFunc(func(r Release) (Publication, error) { turn.look("push"); return push.Push(t.Context(), r) })
+	}
+	for _, r := range w.Run(t.Context(), Trigger{NVR: sampleNVR}) {
+		if r.Err != nil || len(r.Pinned) == 0 {
+			t.Fatalf("%s: %v, %d pinned", r.Organization, r.Err, len(r.Pinned))
+		}
+	}
+	if len(turn.taken) > 0 || turn.asked < 5 { // a download, and for each of two organizations a resolve and a push
+		t.Errorf("of %d looks the turn was taken at %q", turn.asked, turn.taken)
+	}
+}
+
+// A turn that somebody has is waited for, and given back once, whatever the end.
+func TestTurnIsGivenBack(t *testing.T) {
+	data := zipOf(t, "a.yaml", strings.Repeat("a: 1\n", 10))
+	budget := NewBudget(1 << 30)
+	budget.turns = semaphore.NewWeighted(1)
+	turn := &turnWatcher{turns: budget.turns}
+	ctx, cancel := context.WithCancel(t.Context())
+	hub := &fakeHub{open: func(Archive) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }}
+	fetch := Fetch{Opener: hub, Limits: DefaultLimits(), Budget: budget}
+
+	narrow := fetch
+	narrow.Limits.UnpackedBytes = 10
+	if _, err := narrow.Do(ctx, approvedOf(data)); ReasonOf(err) != ReasonBadArchive {
+		t.Fatal(err)
+	}
+	turn.look("after one that is too large")
+	m, err := fetch.Do(ctx, approvedOf(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := hub.open
+	hub.open = func(a Archive) (io.ReadCloser, error) { cancel(); return open(a) }
+	if _, err := fetch.Do(ctx, approvedOf(data)); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "processor") {
+		t.Errorf("two at once: %v", err)
+	}
+	if turn.look("while one is read"); len(turn.taken) != 1 {
+		t.Errorf("the turn was taken at %q", turn.taken)
+	}
+	m.Done()
+	m.Done()
+	if turn.look("after it is done"); len(turn.taken) != 1 {
+		t.Errorf("the turn was taken at %q", turn.taken)
 	}
 }
 

@@ -112,6 +112,9 @@ func (s Fetch) fetch(ctx context.Context, a Approved, held *share) (Manifests, e
 	if err := held.grow(m.Bytes + usualFactor*opened.bytes()); err != nil {
 		return m, err
 	}
+	if err := held.begin(ctx); err != nil {
+		return m, err
+	}
 	if m.Files, err = opened.files(); err != nil {
 		return m, err
 	}

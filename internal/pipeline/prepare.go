@@ -44,6 +44,7 @@ type Prepare struct {
 // it for the organization's target. Manifests that may not be published, or not
 // be edited safely, are Rejected with every fault found.
 func (s Prepare) Do(ctx context.Context, o Order) (rel Release, err error) {
+	defer o.Manifests.held.rest()
 	rel = Release{Build: o.Manifests.Build, Organization: o.Organization}
 	manifests, err := o.Manifests.identified(ctx, o.Organization.BundleDefaults)
 	if err != nil {
@@ -64,6 +65,7 @@ func (s Prepare) Do(ctx context.Context, o Order) (rel Release, err error) {
 		if rel.Warnings, err = d.valid(o.Organization.AllowedRegistries); err != nil {
 			return rel, err
 		}
+		o.Manifests.held.rest() // registries may take their time
 		if rel.Pinned, err = d.pin(ctx, s.Images[o.Organization.Name], o.Organization.RejectUnreachable); err != nil {
 			return rel, err
 		}
