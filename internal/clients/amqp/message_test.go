@@ -110,3 +110,15 @@ func TestEndedSaysWhy(t *testing.T) {
 		}
 	}
 }
+
+// What is renewed at once has to be more than the broker may still send,
+// and no more than is ever in hand.
+func TestRenewal(t *testing.T) {
+	t.Parallel()
+	for prefetch := 1; prefetch <= 1000; prefetch++ {
+		n := int(renewal(prefetch))
+		if left := prefetch - n; n <= left || left < 0 {
+			t.Errorf("of %d messages %d are renewed at once", prefetch, n)
+		}
+	}
+}
