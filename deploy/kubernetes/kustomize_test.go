@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -56,49 +58,97 @@ func TestKustomizations(t *testing.T) {
 	}
 }
 
-// The example, as it would be applied: everything is in one namespace, the image
-// has a registry, and the Deployment names the configuration by its content.
+// The example, as it would be applied.
 func TestExample(t *testing.T) {
 	t.Parallel()
-	var o objects
-	o.addRendered(t, kustomize(t, "example"))
-	for kind, object := range o.all() {
-		if namespace := object.GetNamespace(); kind != "Namespace" && namespace != o.Namespace.Name {
-			t.Errorf("%s is in the namespace %q, not in %q", kind, namespace, o.Namespace.Name)
+	o := rendered(t, "example")
+	checkApplied(t, o, &o.Consumer)
+	if o.Consumer.Deployment.Spec.Replicas != nil {
+		t.Errorf("%d replicas, which is the ScaledObject's to say", *o.Consumer.Deployment.Spec.Replicas)
+	}
+	if o.Bridge.Deployment.Name != "" {
+		t.Error("a bridge, which nobody asked for and which has no Secret")
+	}
+}
+
+// The example's line for a bridge adds one, and changes nothing of the rest.
+func TestExampleWithBridge(t *testing.T) {
+	t.Parallel()
+	plain, o := rendered(t, "example"), rendered(t, exampleWith(t, "../bridge"))
+	checkApplied(t, o, &o.Bridge)
+	if got := o.Bridge.Deployment.Spec.Replicas; got == nil || *got != 2 {
+		t.Errorf("%v replicas", got)
+	}
+	o.Bridge = plain.Bridge
+	if diff := cmp.Diff(plain, o); diff != "" {
+		t.Errorf("(-without +with a bridge):\n%s", diff)
+	}
+}
+
+// checkApplied wants everything in one namespace, an image that has a registry,
+// and a Deployment that names the configuration by its content.
+func checkApplied(t *testing.T, o *objects, w *workload) {
+	t.Helper()
+	for _, some := range []map[string]metav1.Object{o.around(), w.all()} {
+		for kind, object := range some {
+			if namespace := object.GetNamespace(); kind != "Namespace" && namespace != o.Namespace.Name {
+				t.Errorf("%s is in the namespace %q, not in %q", kind, namespace, o.Namespace.Name)
+			}
 		}
 	}
-	if got := o.ConfigMap.Data["config.yaml"]; got != string(mustRead(t, "base/config.yaml")) {
+	if got := w.ConfigMap.Data["config.yaml"]; got != string(mustRead(t, w.Folder+"/config.yaml")) {
 		t.Errorf("the ConfigMap holds another configuration:\n%s", got)
 	}
-	pod := o.Deployment.Spec.Template.Spec
-	if got := pod.Volumes[0].ConfigMap.Name; got != o.ConfigMap.Name || got == "omps-consumer" {
-		t.Errorf("the Deployment mounts the ConfigMap %s, which is %s", got, o.ConfigMap.Name)
+	pod := w.Deployment.Spec.Template.Spec
+	if got := pod.Volumes[0].ConfigMap.Name; got != w.ConfigMap.Name || got == w.Name {
+		t.Errorf("the Deployment mounts the ConfigMap %s, which is %s", got, w.ConfigMap.Name)
 	}
 	if got := pod.Containers[0].Image; got != "registry.example.com/tools/omps-consumer:v1.0.0" {
 		t.Errorf("the image is %s", got)
 	}
-	if o.Deployment.Spec.Replicas != nil {
-		t.Errorf("%d replicas, which is the ScaledObject's to say", *o.Deployment.Spec.Replicas)
-	}
 }
 
 // Users and groups are left to OpenShift, and nothing else of what keeps the
-// container in its bounds.
+// containers in their bounds.
 func TestOpenShift(t *testing.T) {
 	t.Parallel()
-	var plain, o objects
-	plain.addRendered(t, kustomize(t, "."))
-	o.addRendered(t, kustomize(t, "testdata/openshift"))
-	dns := &o.NetworkPolicy.Spec.Egress[0]
-	if got := dns.To[0].NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"]; got != "openshift-dns" || dns.Ports[0].Port.IntVal != 5353 {
-		t.Errorf("%+v", dns)
+	plain, o := rendered(t, exampleWith(t, "../bridge")), rendered(t, exampleWith(t, "../bridge", "../components/openshift"))
+	for i, w := range o.workloads() {
+		before := plain.workloads()[i]
+		dns := &w.NetworkPolicy.Spec.Egress[0]
+		if got := dns.To[0].NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"]; got != "openshift-dns" || dns.Ports[0].Port.IntVal != 5353 {
+			t.Errorf("%s: %+v", w.Name, dns)
+		}
+		*dns = before.NetworkPolicy.Spec.Egress[0]
+		security := before.Deployment.Spec.Template.Spec.SecurityContext
+		security.RunAsUser, security.RunAsGroup, security.FSGroup = nil, nil, nil
 	}
-	*dns = plain.NetworkPolicy.Spec.Egress[0]
-	security := plain.Deployment.Spec.Template.Spec.SecurityContext
-	security.RunAsUser, security.RunAsGroup, security.FSGroup = nil, nil, nil
 	if diff := cmp.Diff(plain, o); diff != "" {
 		t.Errorf("(-plain +openshift):\n%s", diff)
 	}
+}
+
+// exampleWith is a copy of the example in which these lines, which are comments
+// there, are none.
+func exampleWith(t *testing.T, lines ...string) (folder string) {
+	t.Helper()
+	root := t.TempDir()
+	if err := os.CopyFS(root, os.DirFS(".")); err != nil {
+		t.Fatal(err)
+	}
+	folder = filepath.Join(root, "example")
+	name := filepath.Join(folder, "kustomization.yaml")
+	text := string(mustRead(t, name))
+	for _, line := range lines {
+		before := text
+		if text = strings.Replace(text, "  # - "+line, "  - "+line, 1); text == before {
+			t.Fatalf("the example has no comment for %s", line)
+		}
+	}
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder
 }
 
 // kustomize renders a folder.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -91,52 +92,80 @@ type kustomization struct {
 	} `json:"patches"`
 }
 
-// objects are the manifests of one kind each.
-type objects struct {
+// workload is what the service and the bridge have each of their own.
+type workload struct {
+	Name, Folder, Command string
+
 	Deployment    appsv1.Deployment
 	Service       corev1.Service
 	Account       corev1.ServiceAccount
 	Budget        policyv1.PodDisruptionBudget
 	NetworkPolicy networkingv1.NetworkPolicy
-	Namespace     corev1.Namespace
 	ConfigMap     corev1.ConfigMap // only where kustomize has made it
-	Monitor       serviceMonitor
-	Scaled        scaledObject
 }
+
+// objects are the manifests.
+type objects struct {
+	Consumer, Bridge workload
+	Namespace        corev1.Namespace
+	Monitor          serviceMonitor
+	Scaled           scaledObject
+}
+
+func newObjects() *objects {
+	return &objects{
+		Consumer: workload{Name: "omps-consumer", Folder: "base", Command: "run"},
+		Bridge:   workload{Name: "omps-consumer-bridge", Folder: "bridge", Command: "bridge"},
+	}
+}
+
+func (o *objects) workloads() []*workload { return []*workload{&o.Consumer, &o.Bridge} }
 
 // decode adds a manifest. What the type does not know is an error.
 func (o *objects) decode(t *testing.T, name string, data []byte) {
 	t.Helper()
-	var kind metav1.TypeMeta
-	if err := yaml.Unmarshal(data, &kind); err != nil {
+	var head metav1.PartialObjectMetadata
+	if err := yaml.Unmarshal(data, &head); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
+	w := &o.Consumer
+	if strings.HasPrefix(head.Name, o.Bridge.Name) {
+		w = &o.Bridge
+	}
 	known := map[string]any{
-		"apps/v1 Deployment": &o.Deployment, "v1 Service": &o.Service, "v1 ServiceAccount": &o.Account, "v1 Namespace": &o.Namespace,
-		"v1 ConfigMap": &o.ConfigMap, "policy/v1 PodDisruptionBudget": &o.Budget, "networking.k8s.io/v1 NetworkPolicy": &o.NetworkPolicy,
+		"apps/v1 Deployment": &w.Deployment, "v1 Service": &w.Service, "v1 ServiceAccount": &w.Account, "v1 Namespace": &o.Namespace,
+		"v1 ConfigMap": &w.ConfigMap, "policy/v1 PodDisruptionBudget": &w.Budget, "networking.k8s.io/v1 NetworkPolicy": &w.NetworkPolicy,
 		"monitoring.coreos.com/v1 ServiceMonitor": &o.Monitor, "keda.sh/v1alpha1 ScaledObject": &o.Scaled,
 	}
-	into, ok := known[kind.APIVersion+" "+kind.Kind]
+	into, ok := known[head.APIVersion+" "+head.Kind]
 	if !ok {
-		t.Fatalf("%s: %s %s is not known here", name, kind.APIVersion, kind.Kind)
+		t.Fatalf("%s: %s %s is not known here", name, head.APIVersion, head.Kind)
+	}
+	if object := into.(metav1.Object); object.GetName() != "" {
+		t.Fatalf("%s: a second %s beside %s", name, head.Kind, object.GetName())
 	}
 	if err := yaml.UnmarshalStrict(data, into); err != nil {
 		t.Errorf("%s: %v", name, err)
 	}
 }
 
-// all are the objects as they come into the cluster, by name.
-func (o *objects) all() map[string]metav1.Object {
+// all are the workload's objects as they come into the cluster, by kind.
+func (w *workload) all() map[string]metav1.Object {
 	return map[string]metav1.Object{
-		"Deployment": &o.Deployment, "Service": &o.Service, "ServiceAccount": &o.Account, "PodDisruptionBudget": &o.Budget,
-		"NetworkPolicy": &o.NetworkPolicy, "ServiceMonitor": &o.Monitor, "ScaledObject": &o.Scaled, "Namespace": &o.Namespace,
+		"Deployment": &w.Deployment, "Service": &w.Service, "ServiceAccount": &w.Account, "PodDisruptionBudget": &w.Budget,
+		"NetworkPolicy": &w.NetworkPolicy,
 	}
+}
+
+// around are the objects that no workload has of its own.
+func (o *objects) around() map[string]metav1.Object {
+	return map[string]metav1.Object{"ServiceMonitor": &o.Monitor, "ScaledObject": &o.Scaled, "Namespace": &o.Namespace}
 }
 
 // read reads every manifest.
 func read(t *testing.T) *objects {
 	t.Helper()
-	o := &objects{}
+	o := newObjects()
 	for _, name := range files(t) {
 		switch filepath.Base(name) {
 		case "kustomization.yaml", "config.yaml":
@@ -151,19 +180,21 @@ func read(t *testing.T) *objects {
 	return o
 }
 
-// addRendered adds what `kubectl kustomize` makes of a folder.
-func (o *objects) addRendered(t *testing.T, stream []byte) {
+// rendered are the objects that `kubectl kustomize` makes of a folder.
+func rendered(t *testing.T, folder string) *objects {
 	t.Helper()
-	for _, document := range regexp.MustCompile(`(?m)^---$`).Split(string(stream), -1) {
+	o := newObjects()
+	for _, document := range regexp.MustCompile(`(?m)^---$`).Split(string(kustomize(t, folder)), -1) {
 		o.decode(t, "kubectl kustomize", []byte(document))
 	}
+	return o
 }
 
 // files are the YAML files of the manifests; a user's own folder is not among them.
 func files(t *testing.T) []string {
 	t.Helper()
 	names := []string{"kustomization.yaml"}
-	for _, folder := range []string{"base", "components", "example"} {
+	for _, folder := range []string{"base", "bridge", "components", "example"} {
 		err := filepath.WalkDir(folder, func(name string, d fs.DirEntry, err error) error {
 			if err == nil && !d.IsDir() {
 				names = append(names, name)

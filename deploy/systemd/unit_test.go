@@ -9,14 +9,25 @@ import (
 	"testing"
 )
 
-const unit = "omps-consumer.service"
-
-// systemd takes the unit, and finds little that it could do to the machine.
-func TestUnit(t *testing.T) {
+// systemd takes the units, and finds little that they could do to the machine.
+func TestUnits(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("systemd-analyze is not installed")
 	}
+	units, err := filepath.Glob("*.service")
+	if err != nil || len(units) != 2 {
+		t.Fatalf("%v: %v, want those of the service and of the bridge", err, units)
+	}
+	for _, unit := range units {
+		t.Run(unit, func(t *testing.T) {
+			t.Parallel()
+			checkUnit(t, unit)
+		})
+	}
+}
+
+func checkUnit(t *testing.T, unit string) {
 	data, err := os.ReadFile(unit)
 	if err != nil {
 		t.Fatal(err)
