@@ -18,6 +18,7 @@ const (
 	unspecified network = "unspecified"
 	multicast   network = "multicast"
 	reserved    network = "reserved"
+	malformed   network = "malformed" // in none: it spells an address as few programs read it
 )
 
 // special are the address blocks that IANA's special-purpose registries (RFC
@@ -93,13 +94,13 @@ func networkOf(addr netip.Addr) network {
 // have led.
 type AddressError struct {
 	Host    string // that was asked for
-	Address string // what it resolves to
+	Address string // what it resolves to, or spells out
 	Network string // what kind of network that lies in
 }
 
 func (e *AddressError) Error() string {
 	if e.Host == e.Address {
-		return fmt.Sprintf("address %s is %s: not dialled", e.Address, e.Network)
+		return fmt.Sprintf("address %s is %s: not dialled", OneLine(e.Address, maxText), e.Network)
 	}
 	return fmt.Sprintf("address %s of %s is %s: not dialled", e.Address, OneLine(e.Host, maxText), e.Network)
 }

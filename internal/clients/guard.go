@@ -24,16 +24,16 @@ import (
 //
 // Through a proxy of the environment, only the proxy's address is dialled, which
 // the operator has chosen. What lies behind it is the proxy's to guard, except
-// for an address that is spelled out.
+// for an address that is spelled out, however that is done.
 type guard struct {
-	hosts    []string // host or host:port
+	hosts    []string // host or host:port, as dialled
 	dialer   net.Dialer
 	classify func(netip.Addr) network
 	proxyFor func(*http.Request) (*url.URL, error)
 
 	mu      sync.Mutex
 	found   map[network]bool // where own hosts were found
-	proxies map[string]bool  // host:port
+	proxies map[string]bool  // host:port, as dialled
 }
 
 func newGuard(hosts []string) *guard {
@@ -44,7 +44,7 @@ func newGuard(hosts []string) *guard {
 	}
 	for _, h := range hosts {
 		if h != "" {
-			g.hosts = append(g.hosts, strings.ToLower(h))
+			g.hosts = append(g.hosts, dialled(h))
 		}
 	}
 	return g
@@ -57,25 +57,21 @@ func (g *guard) proxy(req *http.Request) (*url.URL, error) {
 		return nil, err
 	}
 	g.mu.Lock()
-	g.proxies[strings.ToLower(net.JoinHostPort(proxy.Hostname(), port(proxy)))] = true
+	g.proxies[dialled(net.JoinHostPort(proxy.Hostname(), port(proxy)))] = true
 	g.mu.Unlock()
 
-	host := req.URL.Hostname()
+	host := dialled(req.URL.Hostname())
 	addr, spelledOut := addressOf(host)
-	switch {
-	case !spelledOut:
-		return proxy, nil
-	case g.isOwn(net.JoinHostPort(host, port(req.URL))):
+	switch own := g.isOwn(net.JoinHostPort(host, port(req.URL))); {
+	case own && addr.IsValid():
 		g.note(addr)
 		return proxy, nil
+	case own, !spelledOut:
+		return proxy, nil
+	case !addr.IsValid():
+		return proxy, &AddressError{Host: host, Address: host, Network: string(malformed)}
 	}
 	return proxy, g.check(host, addr)
-}
-
-// addressOf is the address that a host spells out, if it is no name.
-func addressOf(host string) (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(host)
-	return addr, err == nil
 }
 
 // dial is an http.Transport's DialContext.

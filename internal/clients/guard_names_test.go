@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -133,5 +135,68 @@ func TestGuardSomeAddresses(t *testing.T) {
 	}
 	if secret.Load() != 0 {
 		t.Error("the private server was asked")
+	}
+}
+
+// TestGuardSpellings: what a proxy may read as an address is judged as one.
+func TestGuardSpellings(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]AddressError{
+		"127.0.0.1": {"127.0.0.1", "127.0.0.1", "loopback"}, "127.0.0.1.": {"127.0.0.1.", "127.0.0.1", "loopback"},
+		"[::1]": {"::1", "::1", "loopback"}, "[fe80::1%25eth0]": {"fe80::1%eth0", "fe80::1", "link-local"},
+		"169.254.169.254.":   {"169.254.169.254.", "169.254.169.254", "link-local"},
+		"169.254.169.254:80": {"169.254.169.254", "169.254.169.254", "link-local"},
+		"LocalHost":          {"localhost", "127.0.0.1", "loopback"}, "localhost.": {"localhost.", "127.0.0.1", "loopback"},
+		"registry.localhost": {"registry.localhost", "127.0.0.1", "loopback"},
+		"１２７。０.0.1":          {"127.0.0.1", "127.0.0.1", "loopback"},
+		"127.1":              {"127.1", "127.1", "malformed"}, "2130706433": {"2130706433", "2130706433", "malformed"},
+		"2130706433.": {"2130706433.", "2130706433.", "malformed"}, "0177.0.0.1": {"0177.0.0.1", "0177.0.0.1", "malformed"},
+		"0X7F000001": {"0x7f000001", "0x7f000001", "malformed"}, "0x7f.1": {"0x7f.1", "0x7f.1", "malformed"},
+		"127.0x1": {"127.0x1", "127.0x1", "malformed"}, "0x": {"0x", "0x", "malformed"}, "8.8.8.8.8": {"8.8.8.8.8", "8.8.8.8.8", "malformed"},
+		"8.8.8.8": {}, "quay.example": {}, "quay.example.": {}, "10.example": {}, "0xa.example0": {}, "x.0xg": {}, "nolocalhost": {}, "localhost.example": {},
+		"b%C3%BCcher.example": {},
+	} {
+		u, err := url.Parse("http://" + host + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxied := func(hosts ...string) error {
+			g := newGuard(hosts)
+			g.proxyFor = func(*http.Request) (*url.URL, error) { return url.Parse("http://proxy.example:3128") }
+			_, err := g.proxy(&http.Request{URL: u})
+			return err
+		}
+		var refused *AddressError
+		switch err := proxied("192.168.0.1"); {
+		case want == (AddressError{}) && err != nil, want != (AddressError{}) && (!errors.As(err, &refused) || *refused != want):
+			t.Errorf("%s: %v, want %+v", host, err, want)
+		}
+		if err := proxied(u.Hostname()); err != nil {
+			t.Errorf("%s is the client's own: %v", host, err)
+		}
+	}
+}
+
+// TestGuardInternationalNames: a host and a proxy are known by the names that
+// people give them.
+func TestGuardInternationalNames(t *testing.T) {
+	t.Parallel()
+	s, requests := listen(t, inside+":0", hello)
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	for _, host := range []string{"bücher.internal", "BÜCHER.internal:" + port, "xn--bcher-kva.internal"} {
+		c := guarded(Options{Hosts: []string{host}})
+		c.guard.dialer.Resolver = resolver(t, []string{inside})
+		if err := ask(t, c.Do, "http://bücher.internal:"+port); err != nil {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	c := guarded(Options{})
+	c.guard.dialer.Resolver = resolver(t, []string{inside})
+	c.guard.proxyFor = func(*http.Request) (*url.URL, error) { return url.Parse("http://tür.internal:" + port) }
+	if err := ask(t, c.Do, "http://behind.example/"); err != nil {
+		t.Errorf("a proxy: %v", err)
+	}
+	if requests.Load() != 4 {
+		t.Errorf("%d requests", requests.Load())
 	}
 }
