@@ -120,10 +120,12 @@ func readError(resp *http.Response) string {
 	return string(body)
 }
 
-// blank takes our credentials and the secrets of addresses out of text.
+// blank takes our credentials, those of now and those that req was sent with, and
+// the secrets of addresses out of text.
 func (w *wire) blank(text string, req *http.Request) string {
 	_, credentials, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-	for _, secret := range append(w.account.secrets(), credentials) {
+	_, sent, _ := req.BasicAuth()
+	for _, secret := range append(w.account.secrets(), credentials, sent) {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "***")
 		}
