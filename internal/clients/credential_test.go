@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSecretFile(t *testing.T) {
@@ -61,7 +62,13 @@ func TestSecretFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("replaced by one as long", "third-ones", 4)
-	for _, secret := range []string{"first", "second", "third"} {
+	write("secret", "fourth-one")
+	written := time.Now().Add(time.Hour) // the clock may be coarser than this test is fast
+	if err := os.Chtimes(path, written, written); err != nil {
+		t.Fatal(err)
+	}
+	want("written as long as before", "fourth-one", 5)
+	for _, secret := range []string{"first", "second", "third", "fourth"} {
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log shows a secret: %s", log.String())
 		}
