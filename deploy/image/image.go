@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -135,7 +136,8 @@ func writeLayout(dir string, index v1.ImageIndex, tag string) error {
 	return nil
 }
 
-// isReplaceable returns an error for a folder that holds anything but a layout.
+// isReplaceable returns an error for a folder that holds anything but a layout:
+// https://github.com/opencontainers/image-spec/blob/main/image-layout.md#content.
 func isReplaceable(dir string) error {
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(files) == 0 {
@@ -146,6 +148,11 @@ func isReplaceable(dir string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("layout: %s holds something else: %w", dir, err)
+	}
+	for _, f := range files {
+		if !slices.Contains([]string{"oci-layout", "index.json", "blobs"}, f.Name()) {
+			return fmt.Errorf("layout: %s holds something else: %s", dir, f.Name())
+		}
 	}
 	return nil
 }

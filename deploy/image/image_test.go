@@ -9,10 +9,12 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,7 +58,7 @@ func TestImage(t *testing.T) {
 	c := newCheckout(t)
 	binary := c.program(t)
 	for name, test := range map[string]func(*testing.T, string){
-		"content": testContent, "platforms": testPlatforms, "push": testPush, "root": testRoot,
+		"content": testContent, "replaced": testReplaced, "platforms": testPlatforms, "push": testPush, "root": testRoot,
 		"refused": func(t *testing.T, binary string) { testRefused(t, c, binary) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -196,6 +198,19 @@ func filesOf(t *testing.T, image v1.Image) map[string][]byte {
 		t.Errorf("what others than root can write (-want +got):\n%s", diff)
 	}
 	return files
+}
+
+// A layout takes the place of another, of which nothing is left.
+func testReplaced(t *testing.T, binary string) {
+	old, fresh := filepath.Join(t.TempDir(), "old"), filepath.Join(t.TempDir(), "fresh")
+	next := patched(t, binary, "GOARCH=amd64", "GOARCH=arm64")
+	image(t, "-layout", old, binary)
+	image(t, "-layout", old, next)
+	image(t, "-layout", fresh, next)
+	want, got := readLayout(t, fresh), readLayout(t, old)
+	if !maps.Equal(want, got) {
+		t.Errorf("in place of another, the layout has %q, want %q", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+	}
 }
 
 // Images of several platforms, and of the next version, share all but the program.

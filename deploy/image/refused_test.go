@@ -14,6 +14,11 @@ func testRefused(t *testing.T, c checkout, binary string) {
 	other, dynamic := filepath.Join(folder, "other"), filepath.Join(folder, "dynamic")
 	c.build(t, other, "./cmd/other")
 	c.build(t, dynamic, "-buildmode=pie", "./cmd/consumer")
+	mixed := filepath.Join(folder, "mixed") // a layout and more
+	image(t, "-layout", mixed, binary)
+	if err := os.WriteFile(filepath.Join(mixed, "thesis.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	newer := patched(t, patched(t, binary, "GOARCH=amd64", "GOARCH=arm64"), "v0.0.0-2026", "v0.0.0-2027")
 	for _, bad := range []struct {
 		args []string
@@ -33,6 +38,7 @@ func testRefused(t *testing.T, c checkout, binary string) {
 		{[]string{binary, newer}, exitFailed, "and others are v0.0.0-2026"},
 		{[]string{"-license", filepath.Join(folder, "missing"), binary}, exitFailed, "license: "},
 		{[]string{"-layout", folder, binary}, exitFailed, "holds something else"},
+		{[]string{"-layout", mixed, binary}, exitFailed, "holds something else: thesis.txt"},
 		{[]string{"-root", folder, binary}, exitFailed, "file exists"},
 		{[]string{"-push", "127.0.0.1:1/tools/x:1", binary}, exitFailed, "push to 127.0.0.1:1/tools/x:1: "},
 		{[]string{"-push", "omps-consumer", binary}, exitUsage, "-push"},
@@ -42,7 +48,9 @@ func testRefused(t *testing.T, c checkout, binary string) {
 			t.Errorf("image %q: exit %d, %q on stdout: %s", bad.args, code, &out, &errs)
 		}
 	}
-	if _, err := os.Stat(other); err != nil {
-		t.Errorf("a folder that is no layout was touched: %v", err)
+	for _, file := range []string{other, filepath.Join(mixed, "thesis.txt")} {
+		if _, err := os.Stat(file); err != nil {
+			t.Errorf("a folder that is no layout was touched: %v", err)
+		}
 	}
 }
