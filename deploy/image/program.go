@@ -88,8 +88,8 @@ func readProgram(path string) (program, error) {
 	return p, isStatic(data)
 }
 
-// isStatic returns an error for a program that asks for a loader, or for
-// libraries: the image has none.
+// isStatic returns an error for a program that asks for a loader, which alone
+// would find it libraries: the image has neither.
 func isStatic(data []byte) error {
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
