@@ -17,7 +17,7 @@ import (
 func TestContainerfile(t *testing.T) {
 	t.Parallel()
 	var stage v1.Config // of the last FROM
-	lines := instructions(t)
+	lines := instructions(t, "../Containerfile")
 	for _, line := range lines {
 		word, rest, _ := strings.Cut(line, " ")
 		switch word {
@@ -59,10 +59,26 @@ func TestContainerfile(t *testing.T) {
 	}
 }
 
-// instructions are the Containerfile's, each on one line.
-func instructions(t *testing.T) []string {
+// What git ignores, an engine is not sent.
+func TestContainerfileIgnores(t *testing.T) {
+	t.Parallel()
+	var want []string
+	for _, line := range instructions(t, "../../.gitignore") {
+		pattern := strings.TrimSuffix(line, "/")
+		if !strings.Contains(pattern, "/") {
+			pattern = "**/" + pattern // to git, it may lie anywhere
+		}
+		want = append(want, strings.TrimPrefix(pattern, "/"))
+	}
+	if diff := cmp.Diff(want, instructions(t, "../Containerfile.dockerignore")); diff != "" {
+		t.Errorf("(-.gitignore +Containerfile.dockerignore):\n%s", diff)
+	}
+}
+
+// instructions are those of a file such as the Containerfile, each on one line.
+func instructions(t *testing.T, file string) []string {
 	t.Helper()
-	data, err := os.ReadFile("../Containerfile")
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
