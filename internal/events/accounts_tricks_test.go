@@ -35,43 +35,18 @@ func bypassing() []action {
 		{"has an answer sent as a request for another organization", "admin service", diverts("omps.request.push.other", foreign("OMPS_REQUESTS", "omps.request.push.myorg"))},
 		{"has an answer sent as a result of another organization", "admin service", diverts("omps.result.published.other.etcd", foreign("OMPS_RESULTS", "omps.result.published.myorg.etcd"))},
 		{"has an answer purge the builds", "admin service", diverts("$JS.API.STREAM.PURGE.KOJI", func(w *world) uint64 { return w.state("KOJI").FirstSeq })},
-		{"has an answer sent to the service", "admin service", func(w *world, as *actor) error {
-			heard, err := w.as("service").nc.SubscribeSync("_INBOX_SERVICE.divert")
-			w.must(err)
-			defer func() { _ = heard.Unsubscribe() }()
-			w.as("service").caughtUp()
-			return diverts("_INBOX_SERVICE.divert", func(w *world) uint64 {
-				w.as("service").caughtUp()
-				n, _, err := heard.Pending()
-				w.must(err)
-				return uint64(n)
-			})(w, as)
-		}},
-		{"has results pushed as requests for another organization", "", func(w *world, as *actor) error {
-			requests := foreign("OMPS_REQUESTS", "omps.request.push.myorg")
-			before := requests(w)
-			for _, filter := range []string{"omps.result.*.myorg.>", "omps.result.>"} {
-				if _, err := as.consumer("OMPS_RESULTS", filter, "omps.request.push.other"); err != nil && !errors.Is(err, errDenied) {
-					return err
-				}
-			}
-			if !w.comes(func() bool { return requests(w) != before }) {
-				return errDenied
-			}
-			return nil
-		}},
-		{"has results pushed as an order to purge the builds", "", func(w *world, as *actor) error {
+		{"has an answer sent to the service", "admin service", heardBy("service", "_INBOX_SERVICE.divert", diverts)},
+		// No subject says where a consumer pushes to.
+		{"has results pushed to the service", "admin operator myorg myorg-reader", heardBy("service", "_INBOX_SERVICE.push", pushes)},
+		{"has results pushed to the administrator", "admin operator myorg myorg-reader", heardBy("admin", "_INBOX_ADMIN.push", pushes)},
+		{"has results pushed to other operators", "admin operator myorg myorg-reader", heardBy("operator", "_INBOX_CLI.operator.push", pushes)},
+		{"has results pushed to the reader", "", heardBy("reader", "_INBOX_READER.push", pushes)},
+		{"has results pushed to the bridge", "", heardBy("bridge", "_INBOX_BRIDGE.push", pushes)},
+		{"has what it may read pushed as requests for another organization", "", pushes("omps.request.push.other", foreign("OMPS_REQUESTS", "omps.request.push.myorg"))},
+		{"has what it may read pushed as results of another organization", "", pushes("omps.result.published.other.etcd", foreign("OMPS_RESULTS", "omps.result.published.myorg.etcd"))},
+		{"has what it may read pushed as an order to purge the builds", "", func(w *world, as *actor) error {
 			w.settleStreams() // so that there is something to purge
-			before := w.state("KOJI").FirstSeq
-			for _, filter := range []string{"omps.result.*.myorg.>", "omps.result.>"} {
-				if _, err := as.consumer("OMPS_RESULTS", filter, "$JS.API.STREAM.PURGE.KOJI"); err != nil && !errors.Is(err, errDenied) {
-					return err
-				}
-			}
-			if !w.comes(func() bool { return w.state("KOJI").FirstSeq != before }) {
-				return errDenied
-			}
-			return nil
+			return pushes("$JS.API.STREAM.PURGE.KOJI", func(w *world) uint64 { return w.state("KOJI").FirstSeq })(w, as)
 		}},
 		{"asks servers about themselves", "", asks("$SYS.REQ.SERVER.PING.VARZ", none)},
 	}
@@ -128,6 +103,47 @@ func diverts(target string, effect func(*world) uint64) func(*world, *actor) err
 			return errDenied
 		}
 		return nil
+	}
+}
+
+// pushes has results and the ledger pushed to a subject that the role may not
+// use, and looks whether that had an effect.
+func pushes(target string, effect func(*world) uint64) func(*world, *actor) error {
+	const cycle jetstream.ErrorCode = 10081 // a stream's messages are not pushed into it again
+	return func(w *world, as *actor) error {
+		before := effect(w)
+		for _, from := range []struct{ stream, filter string }{
+			{"OMPS_RESULTS", "omps.result.*.myorg.>"}, {"OMPS_RESULTS", "omps.result.>"}, {"KV_omps-ledger", "$KV.omps-ledger.myorg.>"},
+		} {
+			_, err := as.consumer(from.stream, from.filter, target)
+			api := new(jetstream.APIError)
+			refused := errors.Is(err, errDenied) || errors.As(err, &api) && api.ErrorCode == cycle
+			if err != nil && !refused {
+				return err
+			}
+		}
+		if !w.comes(func() bool { return effect(w) != before }) {
+			return errDenied
+		}
+		return nil
+	}
+}
+
+// heardBy has a trick lead to a subject that another role listens to. What it is
+// to bring about is a message there.
+func heardBy(listener, subject string, trick func(target string, effect func(*world) uint64) func(*world, *actor) error) func(*world, *actor) error {
+	return func(w *world, as *actor) error {
+		target := subject + "." + as.name // where nobody's earlier tricks lead to
+		heard, err := w.as(listener).nc.SubscribeSync(target)
+		w.must(err)
+		defer func() { _ = heard.Unsubscribe() }()
+		w.as(listener).caughtUp()
+		return trick(target, func(w *world) uint64 {
+			w.as(listener).caughtUp()
+			n, _, err := heard.Pending()
+			w.must(err)
+			return uint64(n)
+		})(w, as)
 	}
 }
 
