@@ -2,8 +2,12 @@ package events
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -22,7 +26,7 @@ func (c *Consumer) startSpan(ctx context.Context, d *delivery, cause event.Event
 	}
 	parent := propagation.MapCarrier{extTraceParent: extension(cause, extTraceParent), extTraceState: extension(cause, extTraceState)}
 	if header := d.msg.Headers(); parent[extTraceParent] == "" {
-		parent = propagation.MapCarrier{extTraceParent: header.Get(extTraceParent), extTraceState: header.Get(extTraceState)}
+		parent = propagation.MapCarrier{extTraceParent: headerOf(header, extTraceParent), extTraceState: headerOf(header, extTraceState)}
 	}
 	ctx = propagation.TraceContext{}.Extract(ctx, parent)
 	ctx, span := c.opts.Tracer.Start(ctx, "process "+d.stream, trace.WithSpanKind(trace.SpanKindConsumer))
@@ -35,6 +39,20 @@ func (c *Consumer) startSpan(ctx context.Context, d *delivery, cause event.Event
 		)
 	}
 	return ctx, span
+}
+
+// headerOf is the value of a header whose name has any letter case. NATS tells
+// them apart, and a carrier for HTTP writes Traceparent.
+func headerOf(header nats.Header, name string) string {
+	if value := header.Get(name); value != "" {
+		return value
+	}
+	for _, key := range slices.Sorted(maps.Keys(header)) {
+		if strings.EqualFold(key, name) {
+			return header.Get(key)
+		}
+	}
+	return ""
 }
 
 // childSpan starts a span below that of a delivery.
