@@ -137,9 +137,6 @@ func (r *reader) name() (string, error) {
 		return "", err
 	}
 	name, err := r.text()
-	if err == nil && name == "" {
-		err = errors.New("member without a name")
-	}
 	if err != nil {
 		return "", err
 	}
