@@ -87,8 +87,12 @@ func (r *reconciler) run(ctx context.Context) {
 			return
 		}
 		r.tell(err)
-		if wait = r.config.Every; err != nil && !errors.Is(err, errElsewhere) {
-			wait = soon
+		wait = soon
+		switch {
+		case err == nil, errors.Is(err, errElsewhere):
+			wait = r.config.Every
+		case !errors.Is(err, errBehind): // what fails here may not fail elsewhere
+			l.leave()
 		}
 	}
 }
@@ -165,7 +169,7 @@ func organizationsOf(f pipeline.Found) string {
 }
 
 // lead is the lease of the one replica that reconciles. It is kept from one look
-// to the next, or each replica would look in its turn.
+// to the next, unless that failed, or each replica would look in its turn.
 type lead struct {
 	leases *events.Leases
 	owner  string
