@@ -49,6 +49,7 @@ func newReconciler(c Config, compare pipeline.Reconciliation, js jetstream.JetSt
 		leases: leases, owner: rand.Text(), log: log,
 	}
 	if r.config.Every > 0 {
+		r.compare.Held = make(map[pipeline.Holding]time.Time)
 		r.metrics = newReconcileMetrics(reg)
 	}
 	return r

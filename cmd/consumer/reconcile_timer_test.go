@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+	"github.com/omps-consumer/omps-consumer/internal/sandbox"
 )
 
 // hubFunc lists the builds of a hub.
@@ -46,5 +50,31 @@ func TestReplicaThatFailsIsRelieved(t *testing.T) {
 	s.await("more of them", func() bool { return ended(sound, runOK) > looks+2 })
 	if now := ended(broken, runFailed); now != failed {
 		t.Errorf("%g looks failed meanwhile: the sound one has not kept the lease", now-failed)
+	}
+}
+
+// What only the ledger lacks is downloaded once, and not at each look.
+func TestServiceRemembersWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	s := newLossySystem(t)
+	s.config.Reconcile = ReconcileConfig{Every: 200 * time.Millisecond, Since: 24 * time.Hour, Grace: 10 * time.Minute}
+	s.start()
+	s.watch()
+	nvr := s.lostBuild("lost-there", 2*time.Hour)
+	if r := s.next(); r.Outcome != "published" {
+		t.Fatalf("%+v", r)
+	}
+	s.awaitLog(`"msg":"settled"`, nvr)
+	var downloads atomic.Int32
+	s.world.KojiServer.SetFault(func(r *http.Request) *sandbox.Answer {
+		if r.Method == http.MethodGet {
+			downloads.Add(1)
+		}
+		return nil
+	})
+	s.forget()
+	s.await("looks that find it", func() bool { return strings.Count(s.log.String(), `"unrecorded":1`) > 3 })
+	if n := downloads.Load(); n != 1 {
+		t.Errorf("%d downloads", n)
 	}
 }

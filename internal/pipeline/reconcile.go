@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -70,6 +71,12 @@ func (f Found) Worth(lost bool) bool {
 	return slices.ContainsFunc(f.Missing, func(m Missing) bool { return lost || m.Gap != GapUnrecorded })
 }
 
+// Holding is a build that the registry of an organization has.
+type Holding struct {
+	Organization string
+	BuildID      int64
+}
+
 // Reconciliation compares what the hub has completed with what the ledger and
 // the registries know of it. It changes nothing.
 //
@@ -88,6 +95,11 @@ type Reconciliation struct {
 	Fetch   Fetch
 	Prepare Prepare
 	Holders map[string]Holder
+	// Held remembers what the registries were found to have, and when that was
+	// completed: those are GapUnrecorded without being fetched and asked for once
+	// more. Run adds to it, and forgets what lies before its window. Nil: nothing is
+	// remembered; else one Run at a time.
+	Held map[Holding]time.Time
 
 	// Takes tells whether builds of a Koji package are looked at; nil: all are.
 	Takes func(kojiPackage string) bool
@@ -108,6 +120,7 @@ type Counts struct {
 // An error of the hub, the ledger or visit ends it; what was visited before is
 // as true as if there had been none. That a registry does not answer is a Note.
 func (r Reconciliation) Run(ctx context.Context, w Window, visit func(Found) error) (Counts, error) {
+	maps.DeleteFunc(r.Held, func(_ Holding, completed time.Time) bool { return completed.Before(w.From) })
 	var n Counts
 	err := r.Builds.ListBuilds(ctx, w, func(b CompletedBuild) error {
 		n.Listed++
@@ -149,10 +162,14 @@ func (r Reconciliation) missing(ctx context.Context, b CompletedBuild, orgs []Or
 		if !ok {
 			continue
 		}
-		missing = append(missing, Missing{Organization: org.Name, Gap: gap})
 		if !record.Known && r.Holders[org.Name] != nil {
-			unknown = append(unknown, org)
+			if _, held := r.Held[Holding{org.Name, b.ID}]; held {
+				gap = GapUnrecorded
+			} else {
+				unknown = append(unknown, org)
+			}
 		}
+		missing = append(missing, Missing{Organization: org.Name, Gap: gap})
 	}
 	if len(unknown) == 0 {
 		return missing, nil
@@ -193,6 +210,9 @@ func (r Reconciliation) ask(ctx context.Context, b CompletedBuild, orgs []Organi
 		switch {
 		case held:
 			missing[at].Gap = GapUnrecorded
+			if r.Held != nil {
+				r.Held[Holding{org.Name, b.ID}] = b.Completed
+			}
 		case err == nil, ClassOf(err) == Rejected: // which its announcement will tell
 			missing[at].Gap = GapUnseen
 		default:

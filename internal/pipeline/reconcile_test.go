@@ -53,8 +53,13 @@ func newReconciliation(t *testing.T) (*sampleWorld, Reconciliation) {
 // gaps is what is missing, a word for each organization.
 func gaps(t *testing.T, r Reconciliation) (string, Counts, error) {
 	t.Helper()
+	return gapsIn(t, r, Window{})
+}
+
+func gapsIn(t *testing.T, r Reconciliation, w Window) (string, Counts, error) {
+	t.Helper()
 	var all []string
-	counts, err := r.Run(t.Context(), Window{}, func(f Found) error {
+	counts, err := r.Run(t.Context(), w, func(f Found) error {
 		for _, m := range f.Missing {
 			all = append(all, fmt.Sprintf("%d:%s:%s", f.Build.ID, m.Organization, m.Gap))
 		}
@@ -193,6 +198,51 @@ func TestReconciliationAsksTheRegistry(t *testing.T) {
 			got, _, err := gaps(t, r)
 			if got != tt.want || err != nil || note != tt.note {
 				t.Errorf("%q, note %q, %v; want %q, note %q", got, note, err, tt.want, tt.note)
+			}
+		})
+	}
+}
+
+// What a registry was found to have is not fetched and asked for again while its
+// build is in the window, unless nobody is to remember it. What it lacks, or
+// cannot tell, is.
+func TestReconciliationRemembersWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		held       map[Holding]time.Time
+		has        bool
+		err        error
+		want       Gap
+		downloads  int // of three looks
+		remembered bool
+	}{
+		"held":                {map[Holding]time.Time{}, true, nil, GapUnrecorded, 1, true},
+		"held, by its other":  {map[Holding]time.Time{{"samples", 7}: reconcileNow, {"all", 8}: reconcileNow}, true, nil, GapUnrecorded, 1, true},
+		"held, no memory":     {nil, true, nil, GapUnrecorded, 3, false},
+		"lacked":              {map[Holding]time.Time{}, false, nil, GapUnseen, 3, false},
+		"nobody can tell":     {map[Holding]time.Time{}, false, errors.New("503"), GapUnconfirmed, 3, false},
+		"remembered before":   {map[Holding]time.Time{{"all", 7}: reconcileNow}, false, nil, GapUnrecorded, 0, true},
+		"remembered too long": {map[Holding]time.Time{{"all", 7}: reconcileNow.Add(-3 * time.Hour)}, false, nil, GapUnseen, 3, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, r := newReconciliation(t)
+			downloads, open := 0, w.hub.open
+			w.hub.open = func(a Archive) (io.ReadCloser, error) { downloads++; return open(a) }
+			r.Held = tt.held
+			r.Holders = map[string]Holder{"all": holderFunc(func(Release) (bool, error) { return tt.has, tt.err })}
+			window := Window{From: reconcileNow.Add(-2 * time.Hour), To: reconcileNow}
+			for range 3 {
+				if got, _, err := gapsIn(t, r, window); got != "7:all:"+string(tt.want)+" 7:samples:not-in-ledger" || err != nil {
+					t.Errorf("%q %v, want %s", got, err, tt.want)
+				}
+			}
+			if _, remembered := tt.held[Holding{"all", 7}]; downloads != tt.downloads || remembered != tt.remembered {
+				t.Errorf("%d downloads, remembered: %t", downloads, remembered)
+			}
+			// Behind the window nothing is left of it.
+			if _, _, err := gapsIn(t, Reconciliation{Builds: listerFunc(func(func(CompletedBuild) error) error { return nil }), Held: tt.held}, Window{From: reconcileNow.Add(time.Hour)}); err != nil || len(tt.held) > 0 {
+				t.Errorf("%v %v", tt.held, err)
 			}
 		})
 	}
