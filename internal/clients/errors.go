@@ -40,10 +40,9 @@ type StatusError struct {
 // taken from a JSON object as Greenwave's and Quay's servers send it, or from
 // plain text, which Koji's hub sends; markup is left out.
 func (c *Client) StatusError(resp *http.Response) *StatusError {
-	message := withoutSecrets(readMessage(resp), resp.Request)
 	return &StatusError{
 		Client: c.name, Method: resp.Request.Method, URL: redact(resp.Request.URL), Code: resp.StatusCode,
-		Message: OneLine(message, maxText), RetryAfter: retryAfter(resp.Header, time.Now()),
+		Message: Told(readMessage(resp), resp.Request), RetryAfter: retryAfter(resp.Header, time.Now()),
 	}
 }
 

@@ -46,6 +46,12 @@ func inner(err error) error {
 	}
 }
 
+// Told is what a server says to a request, fit for a log and an error: one line
+// of bounded length, without the credentials and the query that it was sent.
+func Told(text string, req *http.Request) string {
+	return OneLine(withoutSecrets(text, req), maxText)
+}
+
 // withoutSecrets blanks what a server echoes of the credentials and the query
 // that it was sent.
 func withoutSecrets(text string, req *http.Request) string {

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -64,9 +65,6 @@ func (e *Exporter) ExportSpans(ctx context.Context, spans []trace.ReadOnlySpan) 
 		return nil
 	}
 	lost, err := e.send(ctx, spans)
-	if err != nil {
-		lost = len(spans)
-	}
 	e.o.Metrics.count(len(spans)-lost, lost)
 	switch {
 	case lost > 0 && !e.failing:
@@ -81,51 +79,57 @@ func (e *Exporter) ExportSpans(ctx context.Context, spans []trace.ReadOnlySpan) 
 // Shutdown has nothing to end: nothing is kept here.
 func (e *Exporter) Shutdown(context.Context) error { return nil }
 
-// send sends spans and tells how many the collector refused.
-func (e *Exporter) send(ctx context.Context, spans []trace.ReadOnlySpan) (refused int, err error) {
+// send sends spans and tells how many are lost, and why.
+func (e *Exporter) send(ctx context.Context, spans []trace.ReadOnlySpan) (lost int, err error) {
 	body, err := encode(spans)
 	if err != nil {
-		return 0, fmt.Errorf("otlp: %w", err)
+		return len(spans), fmt.Errorf("otlp: %w", err)
 	}
 	req, err := clients.NewJSONRequest(ctx, http.MethodPost, e.url, body)
 	if err != nil {
-		return 0, fmt.Errorf("otlp: %w", err)
+		return len(spans), fmt.Errorf("otlp: %w", err)
 	}
 	if authorization := clients.SecretOf(e.o.Authorization); authorization != "" {
 		req.Header.Set("Authorization", authorization.Reveal())
 	}
 	resp, err := e.o.HTTP.Do(req)
 	if err != nil {
-		return 0, fmt.Errorf("otlp: %w", err)
+		return len(spans), fmt.Errorf("otlp: %w", err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return 0, fmt.Errorf("otlp: %w", e.o.HTTP.StatusError(resp))
+		return len(spans), fmt.Errorf("otlp: %w", e.o.HTTP.StatusError(resp))
 	}
 	defer resp.Body.Close()
 	answer, err := clients.ReadBody(resp.Body, maxAnswer)
 	if err != nil {
 		return 0, nil // they were taken, whatever else it has to say
 	}
-	return refusedIn(answer, len(spans)), nil
+	refused, why := refusedIn(answer, len(spans))
+	if refused > 0 {
+		err = fmt.Errorf("otlp: the collector refuses some: %s", cmp.Or(clients.Told(why, req), "it does not say why"))
+	}
+	return refused, err
 }
 
-// refusedIn is how many of so many spans an answer says were refused. The number
-// comes as a text or as a number.
-func refusedIn(answer []byte, of int) int {
+// refusedIn is how many of so many spans an answer says were refused, and why.
+// The number comes as a text or as a number.
+func refusedIn(answer []byte, of int) (refused int, why string) {
 	var partial struct {
 		PartialSuccess struct {
 			RejectedSpans json.RawMessage `json:"rejectedSpans"`
+			ErrorMessage  any             `json:"errorMessage"`
 		} `json:"partialSuccess"`
 	}
 	if json.Unmarshal(answer, &partial) != nil {
-		return 0
+		return 0, ""
 	}
 	text := string(partial.PartialSuccess.RejectedSpans)
 	if unquoted, err := strconv.Unquote(text); err == nil {
 		text = unquoted
 	}
-	n, _ := strconv.Atoi(text)
-	return min(max(n, 0), of)
+	refused, _ = strconv.Atoi(text)
+	why, _ = partial.PartialSuccess.ErrorMessage.(string)
+	return min(max(refused, 0), of), why
 }
 
 // Metrics counts spans. A nil *Metrics counts nothing.

@@ -184,6 +184,9 @@ func TestExporterLoses(t *testing.T) {
 	if strings.Contains(log.String(), "hunter2") {
 		t.Errorf("the log has the secret: %s", log)
 	}
+	if said := `err="otlp: the collector refuses some: too old"`; !strings.Contains(log.String(), said) {
+		t.Errorf("the log does not say why: %s", log)
+	}
 	if err := e.ExportSpans(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
@@ -195,5 +198,29 @@ func TestExporterLoses(t *testing.T) {
 	compare(t, registry, sent, lost+2)
 	if _, err := New(Options{URL: "localhost:4318"}); err == nil {
 		t.Error("took an address without a scheme")
+	}
+}
+
+// What a collector says of spans that it refuses is one line in the log, of
+// bounded length, and without what it was shown.
+func TestExporterSaysWhySpansAreRefused(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]string{
+		`{"partialSuccess":{"rejectedSpans":"1","errorMessage":"span\n too\u0007 old"}}`:           `refuses some: span too old"`,
+		`{"partialSuccess":{"rejectedSpans":1,"errorMessage":"no place for ECHO"}}`:                `refuses some: no place for ***"`,
+		`{"partialSuccess":{"rejectedSpans":1,"errorMessage":"` + strings.Repeat("a", 400) + `"}}`: `refuses some: ` + strings.Repeat("a", 297) + `…"`,
+		`{"partialSuccess":{"rejectedSpans":1}}`:                                                   `refuses some: it does not say why"`,
+		`{"partialSuccess":{"rejectedSpans":1,"errorMessage":7}}`:                                  `refuses some: it does not say why"`,
+		`{"partialSuccess":{"rejectedSpans":0,"errorMessage":"clocks differ"}}`:                    "",
+	} {
+		e, log, _ := exporterTo(t, "", func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, strings.ReplaceAll(answer, "ECHO", r.Header.Get("Authorization")))
+		})
+		if err := e.ExportSpans(t.Context(), stubs().Snapshots()); err != nil {
+			t.Error(err)
+		}
+		if want == "" && log.Len() > 0 || !strings.Contains(log.String(), want) {
+			t.Errorf("%s: log has %s", answer, log)
+		}
 	}
 }
