@@ -55,8 +55,9 @@ func newTracing(c Config, reg prometheus.Registerer, log *slog.Logger) (tracing,
 	provider := sdk.NewTracerProvider(
 		sdk.WithResource(describeService()),
 		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Tracing.Sample))),
-		sdk.WithBatcher(exporter, sdk.WithMaxQueueSize(spanQueue), sdk.WithMaxExportBatchSize(spanBatch),
-			sdk.WithBatchTimeout(spanInterval), sdk.WithExportTimeout(exportTimeout)),
+		sdk.WithSpanProcessor(otlp.NewQueue(exporter, otlp.QueueOptions{
+			Size: spanQueue, Batch: spanBatch, Interval: spanInterval, Timeout: exportTimeout,
+		})),
 	)
 	stop := func() {
 		ctx, cancel := context.WithTimeout(context.Background(), lastExport)

@@ -341,3 +341,35 @@ func TestNoTracing(t *testing.T) {
 		t.Error("the log tells of a trace")
 	}
 }
+
+// Spans that find no room are counted, with those that were sent.
+func TestTracingCountsWhatItLoses(t *testing.T) {
+	t.Parallel()
+	const tooMany = 1000
+	registry, config := prometheus.NewRegistry(), DefaultConfig()
+	ended := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-ended }))
+	t.Cleanup(slow.Close)
+	config.Tracing.OTLPURL, config.Tracing.Sample = slow.URL, 1
+	traces, err := newTracing(config, registry, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range spanQueue + tooMany {
+		_, span := traces.tracer.Start(t.Context(), "span")
+		span.End()
+	}
+	close(ended)
+	traces.stop()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var counts [2]float64 // lost, sent
+	for i, m := range families[0].GetMetric() {
+		counts[i] = m.GetCounter().GetValue()
+	}
+	if lost, sent := counts[0], counts[1]; lost+sent != spanQueue+tooMany || lost < tooMany { // more, where the machine stalls
+		t.Errorf("%g lost and %g sent", lost, sent)
+	}
+}

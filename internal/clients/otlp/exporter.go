@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/sdk/trace"
@@ -40,7 +41,8 @@ type Options struct {
 type Exporter struct {
 	url     *url.URL
 	o       Options
-	failing bool // by the last word in the log
+	missed  atomic.Int64 // spans that a Queue had no room for, and that nobody was told of
+	failing bool         // by the last word in the log
 }
 
 var _ trace.SpanExporter = (*Exporter)(nil)
@@ -65,15 +67,27 @@ func (e *Exporter) ExportSpans(ctx context.Context, spans []trace.ReadOnlySpan) 
 		return nil
 	}
 	lost, err := e.send(ctx, spans)
-	e.o.Metrics.count(len(spans)-lost, lost)
+	e.tell(len(spans)-lost, lost, err)
+	return nil
+}
+
+// tell counts spans, and those that a Queue had no room for meanwhile.
+func (e *Exporter) tell(sent, lost int, err error) {
+	if missed := int(e.missed.Swap(0)); missed > 0 {
+		if lost == 0 {
+			err = errFull
+		}
+		lost += missed
+	}
+	e.o.Metrics.count(sent, lost)
 	switch {
 	case lost > 0 && !e.failing:
+		e.failing = true
 		e.o.Logger.Warn("spans are lost", "lost", lost, "err", err)
-	case lost == 0 && e.failing:
+	case lost == 0 && sent > 0 && e.failing:
+		e.failing = false
 		e.o.Logger.Info("spans arrive again")
 	}
-	e.failing = lost > 0
-	return nil
 }
 
 // Shutdown has nothing to end: nothing is kept here.
