@@ -166,10 +166,15 @@ func busID(eventType string, m BusMessage) string {
 }
 
 // busTime is when a message was sent, by the bus or by fedora-messaging's own
-// header.
+// header; zero where neither tells, or has a year that an event's time cannot
+// have: AMQP 0.9.1 counts seconds, and who counts milliseconds is far ahead.
 func busTime(m BusMessage) time.Time {
-	if at, err := time.Parse(time.RFC3339, strings.TrimSpace(m.Header("sent-at"))); err == nil {
-		return at
+	at, err := time.Parse(time.RFC3339, strings.TrimSpace(m.Header("sent-at")))
+	if err != nil {
+		at = m.Time
 	}
-	return m.Time
+	if year := at.UTC().Year(); year < 1 || year > 9999 {
+		return time.Time{}
+	}
+	return at
 }

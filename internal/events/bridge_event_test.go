@@ -174,9 +174,32 @@ func TestBusEventAttributes(t *testing.T) {
 	if got := b.msg.Header.Get("ce-time"); got != "2026-11-22T07:26:07.017625Z" {
 		t.Errorf("time %q, want fedora-messaging's own", got)
 	}
-	m.Header, m.Time = headers("sent-at", "yesterday"), time.Time{}
-	if b, err = busEvent("/bus/x", m); err != nil || b.msg.Header.Get("ce-time") != "" {
-		t.Errorf("time %q of a message without one, %v", b.msg.Header.Get("ce-time"), err)
+}
+
+// TestBusEventTime: a time that no event can have is left out, and costs nobody
+// the event.
+func TestBusEventTime(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		at     time.Time
+		sentAt string
+		want   string
+	}{
+		"none":                        {sentAt: "yesterday"},
+		"milliseconds for seconds":    {at: time.Unix(1763800000000, 0)},
+		"the largest number":          {at: time.Unix(1<<63-1, 0)},
+		"long ago":                    {at: time.Unix(-1<<40, 0)},
+		"the last second":             {at: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), want: "9999-12-31T23:59:59Z"},
+		"the last year, but here":     {sentAt: "9999-12-31T23:59:59-01:00"},
+		"the last year, here and now": {sentAt: "9999-12-31T23:59:59+01:00", want: "9999-12-31T22:59:59Z"},
+	} {
+		m := BusMessage{Topic: "x.build.complete", Time: c.at, Header: headers("sent-at", c.sentAt), Body: []byte(hubBody)}
+		b, err := busEvent("/bus/x", m)
+		if err != nil || b.msg.Header.Get("ce-time") != c.want {
+			t.Errorf("%s: time %q, %v", name, b.msg.Header.Get("ce-time"), err)
+			continue
+		}
+		wanted(t, name, b)
 	}
 }
 
@@ -227,11 +250,12 @@ func TestCapturesAsBusMessages(t *testing.T) {
 // an error with a class.
 func FuzzBusEvent(f *testing.F) {
 	for _, body := range []string{hubBody, promoteBody, fedoraBody, decisionBody, `{"msg":` + decisionBody + `}`, "[]"} {
-		f.Add("ID:1", "x.build.complete", "COMPLETE", body)
-		f.Add("", "", "", body)
+		f.Add("ID:1", "x.build.complete", "COMPLETE", body, int64(1763800000))
+		f.Add("", "", "", body, int64(1763800000000))
 	}
-	f.Fuzz(func(t *testing.T, id, topic, state, body string) {
-		b, err := busEvent("/bus/x", BusMessage{ID: id, Topic: topic, Header: headers("new", state, "traceparent", id), Body: []byte(body)})
+	f.Fuzz(func(t *testing.T, id, topic, state, body string, sent int64) {
+		m := BusMessage{ID: id, Topic: topic, Time: time.Unix(sent, 0), Header: headers("new", state, "traceparent", id, "sent-at", id), Body: []byte(body)}
+		b, err := busEvent("/bus/x", m)
 		if err != nil {
 			if class := pipeline.ClassOf(err); class != pipeline.Ignored && class != pipeline.Malformed {
 				t.Errorf("%s: %v", class, err)
