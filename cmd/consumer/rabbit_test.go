@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -193,18 +194,25 @@ func startGroup(t *testing.T, env []string, program string, args ...string) (sto
 	return stop
 }
 
+// freePorts are for servers that are told their port and take it some time
+// later. They lie below those that the system gives to whoever asks for any.
 func freePorts(t *testing.T, n int) []string {
 	t.Helper()
+	const first, end = 20000, 32000
 	var ports []string
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		port := strconv.Itoa(first + mathrand.N(end-first))
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		defer listener.Close()
-		ports = append(ports, strconv.Itoa(listener.Addr().(*net.TCPAddr).Port))
+		defer listener.Close() // when all are found, which are different then
+		if ports = append(ports, port); len(ports) == n {
+			return ports
+		}
 	}
-	return ports
+	t.Fatalf("no %d free ports from %d to %d", n, first, end)
+	return nil
 }
 
 // channel is one on a connection of its own.
