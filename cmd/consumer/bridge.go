@@ -14,6 +14,7 @@ import (
 	"github.com/omps-consumer/omps-consumer/internal/clients"
 	"github.com/omps-consumer/omps-consumer/internal/clients/amqp"
 	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/schemas"
 )
 
 func (c *cli) bridgeCommand() *cobra.Command {
@@ -45,8 +46,17 @@ builds. A message is acknowledged once JetStream has stored its event.`,
 // serveBridge runs the bridge until ctx ends, or NATS is closed for good. It
 // calls started before the first bus is connected to.
 func serveBridge(ctx context.Context, c Config, log *slog.Logger, started func(endpoints)) error {
-	registry, ready := newRegistry(), &readiness{}
-	ops, err := startOps(ctx, c.Ops.Listen, opsParts{metrics: registry, ready: ready.ask}, log)
+	set, err := schemas.Load()
+	if err != nil {
+		return err
+	}
+	registry := newRegistry()
+	bridge := events.NewBridge(events.BridgeOptions{Schemas: set, Registerer: registry, Logger: log})
+	buses, err := c.buses(bridge, log)
+	if err != nil {
+		return err
+	}
+	ops, err := startOps(ctx, c.Ops.Listen, opsParts{metrics: registry, ready: bridge.Ready}, log)
 	if err != nil {
 		return err
 	}
@@ -61,15 +71,9 @@ func serveBridge(ctx context.Context, c Config, log *slog.Logger, started func(e
 	}
 	defer conn.Close()
 
-	bridge, err := events.NewBridge(events.BridgeOptions{Conn: conn, Registerer: registry, Logger: log})
-	if err != nil {
+	if err := bridge.PublishTo(conn); err != nil {
 		return err
 	}
-	buses, err := c.buses(bridge, log)
-	if err != nil {
-		return err
-	}
-	ready.set(bridge.Ready)
 	v := buildVersion()
 	log.Info("started", "version", v.Version, "revision", v.Revision, "nats", conn.ConnectedUrlRedacted(), "ops", ops.url(), "buses", len(buses))
 	started(endpoints{NATS: url, Ops: ops.url()})

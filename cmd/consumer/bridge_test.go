@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -111,14 +113,33 @@ func (b runningBridge) awaitReady() {
 	})
 }
 
-// awaitMetric waits for a line of the bridge's metrics.
-func (b runningBridge) awaitMetric(line string) {
+// awaitMetric waits until one of the bridge's metrics has a value.
+func (b runningBridge) awaitMetric(series string, is float64) {
 	b.t.Helper()
-	at := &system{t: b.t, ops: b.ops}
-	b.await(line, func() bool {
-		_, text := at.get("/metrics")
-		return strings.Contains(text, line+"\n")
-	})
+	b.await(fmt.Sprint(series, " ", is), func() bool { return b.metric(series) == is })
+}
+
+// awaitCount waits until one of the bridge's metrics has a value, or a higher
+// one: a broker may send a message twice.
+func (b runningBridge) awaitCount(series string, least float64) {
+	b.t.Helper()
+	b.await(fmt.Sprint(series, " ", least), func() bool { return b.metric(series) >= least })
+}
+
+func (b runningBridge) metric(series string) float64 {
+	b.t.Helper()
+	_, text := (&system{t: b.t, ops: b.ops}).get("/metrics")
+	for line := range strings.Lines(text) {
+		if value, found := strings.CutPrefix(line, series+" "); found {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			return n
+		}
+	}
+	b.t.Fatalf("there is no metric %s", series)
+	return 0
 }
 
 // build makes one that the service publishes.
@@ -168,14 +189,14 @@ func TestBridge(t *testing.T) {
 	b.published(nvr)
 	buildingBody, buildingProperties := stateChange(nvr, id, 0, "BUILDING")
 	broker.send10(kojiTopic+"building", buildingBody, buildingProperties)
-	b.awaitMetric(`omps_bridge_messages_total{outcome="ignored",source="koji"} 1`)
+	b.awaitCount(`omps_bridge_messages_total{outcome="ignored",source="koji"}`, 1)
 
 	nvr, id = b.build("fedora")
 	fromFedora := fedoraBody(nvr, id, 1)
 	broker.send091(fedoraTopic, "fedora-1", fromFedora)
 	b.published(nvr)
 	broker.send091(fedoraTopic, "fedora-2", fedoraBody(nvr, id, 3))
-	b.awaitMetric(`omps_bridge_messages_total{outcome="ignored",source="fedora"} 1`)
+	b.awaitCount(`omps_bridge_messages_total{outcome="ignored",source="fedora"}`, 1)
 
 	// The same by TLS, where the certificate is the login.
 	nvr, id = b.build("certified")
@@ -184,19 +205,19 @@ func TestBridge(t *testing.T) {
 	nvr, id = b.build("promoted")
 	broker.send10(kojiTopic+"promote", promotion(nvr, id), map[string]any{"type": "BuildPromote"})
 	b.published(nvr)
-	b.awaitMetric(`omps_bridge_messages_total{outcome="published",source="certified-1-0"} 1`)
+	b.awaitCount(`omps_bridge_messages_total{outcome="published",source="certified-1-0"}`, 1)
 
 	// What comes twice is one event, with an id and without.
 	broker.send091(fedoraTopic, "fedora-1", fromFedora)
 	broker.send10(kojiTopic+"complete", body, properties)
-	b.awaitMetric(`omps_bridge_messages_total{outcome="repeated",source="fedora"} 1`)
-	b.awaitMetric(`omps_bridge_messages_total{outcome="repeated",source="koji"} 1`)
+	b.awaitCount(`omps_bridge_messages_total{outcome="repeated",source="fedora"}`, 1)
+	b.awaitCount(`omps_bridge_messages_total{outcome="repeated",source="koji"}`, 1)
 	if n := b.stored("KOJI"); n != 4 {
 		t.Errorf("%d events of four builds", n)
 	}
 
 	broker.send091(gateTopic, "gate-1", fmt.Sprintf(`{"policies_satisfied": true, "subject_type": "koji_build", "subject_identifier": "%s"}`, strings.Join(nvr[:], "-")))
-	b.awaitMetric(`omps_bridge_messages_total{outcome="published",source="fedora"} 2`)
+	b.awaitCount(`omps_bridge_messages_total{outcome="published",source="fedora"}`, 2)
 	if n := b.stored("GREENWAVE"); n != 1 {
 		t.Errorf("%d decisions", n)
 	}
@@ -209,14 +230,14 @@ func TestBridge(t *testing.T) {
 	b.nats.Stop()
 	nvr, id = b.build("outage")
 	broker.send091(fedoraTopic, "fedora-3", fedoraBody(nvr, id, 1))
-	b.awaitMetric(`omps_bridge_held{source="fedora"} 1`)
+	b.awaitCount(`omps_bridge_held{source="fedora"}`, 1)
 	b.nats.Restart()
 	b.published(nvr)
 	b.awaitReady()
 
 	// The broker is away.
 	broker.stop()
-	b.awaitMetric(`omps_bridge_connected{source="koji"} 0`)
+	b.awaitMetric(`omps_bridge_connected{source="koji"}`, 0)
 	broker.start()
 	nvr, id = b.build("restart")
 	body, properties = stateChange(nvr, id, 1, "COMPLETE")
@@ -265,11 +286,8 @@ func killedBetween(t *testing.T, b runningBridge, broker *rabbit) {
 		t.Fatal(err)
 	}
 	events := b.stored("KOJI")
-	listening := func(c *child) func() bool {
-		return func() bool { return strings.Count(c.log.tail(), `"listening to bus"`) == 5 }
-	}
 	first := startCommand(t, "first bridge", "bridge", "-c", file)
-	b.await("a first bridge that listens", listening(first))
+	b.await("a first bridge that listens", func() bool { return listened(first.log.tail()) == 5 })
 	line.mute()
 	nvr, id := b.build("killed")
 	broker.send091("to-be-killed.buildsys.build.state.change", "killed-1", fedoraBody(nvr, id, 1))
@@ -292,16 +310,42 @@ func killedBetween(t *testing.T, b runningBridge, broker *rabbit) {
 	}
 }
 
-func TestBridgeEndsWithoutNATS(t *testing.T) {
+// listened tells how many buses a bridge has been connected to.
+func listened(log string) int {
+	buses := make(map[string]bool)
+	for line := range strings.Lines(log) {
+		var said struct{ Msg, Bus string }
+		if json.Unmarshal([]byte(line), &said) == nil && said.Msg == "listening to bus" {
+			buses[said.Bus] = true
+		}
+	}
+	return len(buses)
+}
+
+// TestBridgeWithoutNATS: it tells what it waits for, with each of its buses from
+// the start, and ends when it is told to.
+func TestBridgeWithoutNATS(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	config := DefaultConfig()
-	config.NATS.URL, config.Ops.Listen = "nats://127.0.0.1:1", "127.0.0.1:0"
-	log := &lockedBuffer{}
+	config, log := DefaultConfig(), &lockedBuffer{}
+	config.NATS.URL, config.Ops.Listen = "nats://127.0.0.1:1", "127.0.0.1:"+freePorts(t, 1)[0]
+	bus := defaultBus()
+	bus.Name, bus.Protocol, bus.URLs, bus.Addresses = "koji", "amqp-1.0", []string{"amqp://127.0.0.1:1"}, []string{"a"}
+	config.Bridge.Sources = []BusConfig{bus}
 	ended := make(chan error, 1)
 	go func() { ended <- serveBridge(ctx, config, newLogger(config.Log, log), func(endpoints) {}) }()
 	s := &system{t: t, log: log}
 	s.awaitLog("nats does not answer")
+	s.ops = "http://" + config.Ops.Listen
+	if code, text := s.get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "not connected to nats yet") {
+		t.Errorf("ready: %d %s", code, text)
+	}
+	_, text := s.get("/metrics")
+	for _, line := range []string{`omps_bridge_connected{source="koji"} 0`, `omps_bridge_messages_total{outcome="published",source="koji"} 0`} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("metrics without %s", line)
+		}
+	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("told to stop: %v", err)

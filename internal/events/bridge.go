@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/omps-consumer/omps-consumer/internal/pipeline"
+	"github.com/omps-consumer/omps-consumer/schemas"
 )
 
 // settleTimeout bounds one answer to a bus.
@@ -34,45 +35,62 @@ type messagePublisher interface {
 	PublishMsg(context.Context, *nats.Msg, ...jetstream.PublishOpt) (*jetstream.PubAck, error)
 }
 
-// BridgeOptions say what is bridged to where.
+// BridgeOptions are what a bridge needs from the start.
 type BridgeOptions struct {
-	// Conn needs the rights to publish on SubjectBuildCompleted,
-	// SubjectBuildPromoted and SubjectDecisionUpdated and to read its inbox, and
-	// no others.
-	Conn       *nats.Conn
+	Schemas    *schemas.Set // what the service takes
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger // nil: silent
 }
 
 // Bridge publishes the messages of other buses as events.
 type Bridge struct {
-	js      messagePublisher
-	conn    func() error // why there is no connection to NATS
+	reader  Reader
 	metrics *bridgeMetrics
 	log     *slog.Logger
 
 	mu      sync.Mutex
+	js      messagePublisher
+	conn    func() error // why there is no connection to NATS
 	sources []*BusSource
 	failing map[string]error // of the last publish on each subject; nil: it was stored
 }
 
-// NewBridge makes a bridge without sources.
-func NewBridge(o BridgeOptions) (*Bridge, error) {
-	js, err := jetstream.New(o.Conn)
-	if err != nil {
-		return nil, fmt.Errorf("bridge: %w", err)
+// NewBridge makes a bridge without sources, which publishes nowhere yet.
+func NewBridge(o BridgeOptions) *Bridge {
+	return &Bridge{
+		reader: Reader{Schemas: o.Schemas}, metrics: newBridgeMetrics(o.Registerer), log: orSilent(o.Logger),
+		conn: func() error { return errors.New("not connected to nats yet") }, failing: make(map[string]error),
 	}
-	connected := func() error {
-		if !o.Conn.IsConnected() {
+}
+
+// PublishTo says where events go, before the first of them comes. conn needs the
+// rights to publish on SubjectBuildCompleted, SubjectBuildPromoted and
+// SubjectDecisionUpdated and to read its inbox, and no others.
+func (b *Bridge) PublishTo(conn *nats.Conn) error {
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return fmt.Errorf("bridge: %w", err)
+	}
+	b.publishTo(js, func() error {
+		if !conn.IsConnected() {
 			return errors.New("not connected to nats")
 		}
 		return nil
-	}
-	return newBridge(js, connected, o.Registerer, orSilent(o.Logger)), nil
+	})
+	return nil
 }
 
-func newBridge(js messagePublisher, conn func() error, reg prometheus.Registerer, log *slog.Logger) *Bridge {
-	return &Bridge{js: js, conn: conn, metrics: newBridgeMetrics(reg), log: log, failing: make(map[string]error)}
+func (b *Bridge) publishTo(js messagePublisher, conn func() error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.js, b.conn = js, conn
+}
+
+// publisher is where events go.
+func (b *Bridge) publisher() messagePublisher {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.js
 }
 
 // BusSource is one bus.
@@ -103,11 +121,11 @@ func (b *Bridge) Source(name, eventSource string) *BusSource {
 
 // Ready says why messages are not passed on, or nil.
 func (b *Bridge) Ready() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if err := b.conn(); err != nil {
 		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	var faults []error
 	for _, subject := range slices.Sorted(maps.Keys(b.failing)) {
 		faults = append(faults, b.failing[subject])
@@ -167,7 +185,7 @@ func (s *BusSource) read(m BusMessage) (b bridged, err error) {
 			err = pipeline.Malform(pipeline.ReasonPanic, fmt.Errorf("panic: %v", p))
 		}
 	}()
-	return busEvent(s.source, m)
+	return s.bridge.reader.busEvent(s.source, m)
 }
 
 // tell logs what cannot be read, loudly for the first of its kind: a sender
@@ -186,6 +204,9 @@ func (s *BusSource) tell(m BusMessage, err error) {
 // pass publishes until it is stored, and tells whether it is.
 func (s *BusSource) pass(ctx context.Context, b bridged) bool {
 	log := s.log.With("event_id", b.id, "nvr", b.nvr, "subject", b.msg.Subject)
+	if b.refused != nil {
+		log.Warn("message is not what the service takes and is passed on shortened", "err", oneLine(b.refused, maxErrorBytes))
+	}
 	for attempt := 1; ; attempt++ {
 		ack, err := s.publish(ctx, &b)
 		s.bridge.published(b.msg.Subject, err)
@@ -228,11 +249,12 @@ func (b *Bridge) published(subject string, err error) {
 func (s *BusSource) publish(ctx context.Context, b *bridged) (*jetstream.PubAck, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
-	ack, err := s.bridge.js.PublishMsg(ctx, &b.msg)
+	js := s.bridge.publisher()
+	ack, err := js.PublishMsg(ctx, &b.msg)
 	if tooLarge(err) && b.shortened != nil {
 		s.log.Warn("message is too large for nats and is passed on shortened", "event_id", b.id, "nvr", b.nvr, "bytes", len(b.msg.Data))
 		b.msg.Data, b.shortened = b.shortened, nil
-		ack, err = s.bridge.js.PublishMsg(ctx, &b.msg)
+		ack, err = js.PublishMsg(ctx, &b.msg)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("publish %s: %w", b.msg.Subject, err)

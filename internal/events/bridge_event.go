@@ -36,17 +36,19 @@ const (
 type bridged struct {
 	id, nvr   string
 	msg       nats.Msg
-	shortened []byte // data that says the least that is needed
+	shortened []byte // data that says the least that is needed; nil: msg has it
+	refused   error  // what is wrong with the body, so that msg has shortened
 }
 
 // busEvent makes the event that a message of the bus named source stands for.
-// Its data is the body as it is, and its id the message's, or else a hash of
-// its content, so that what comes twice is the same event twice.
+// Its data is the body as it is, or where our reader refuses that, what it says
+// of the build. Its id is the message's, or else a hash of its content, so that
+// what comes twice is the same event twice.
 //
 // The error is Ignored for what is no event of ours, such as a build that only
 // begins, and Malformed for what should be one and says nothing that can be
 // read.
-func busEvent(source string, m BusMessage) (bridged, error) {
+func (r Reader) busEvent(source string, m BusMessage) (bridged, error) {
 	eventType := busType(m)
 	switch {
 	case eventType == "":
@@ -84,6 +86,9 @@ func busEvent(source string, m BusMessage) (bridged, error) {
 			e.SetExtension(name, value)
 		}
 	}
+	if err := b.readableBy(r, &e); err != nil {
+		return bridged{}, err
+	}
 	if b.msg.Header, b.msg.Data, err = EncodeBinary(e); err != nil {
 		return bridged{}, pipeline.Malform(pipeline.ReasonInvalidEvent, err)
 	}
@@ -91,6 +96,20 @@ func busEvent(source string, m BusMessage) (bridged, error) {
 	// content: a sender may count its messages anew with each connection.
 	b.msg.Header.Set(jetstream.MsgIDHeader, "bus-"+digest(source, eventType, b.id, string(m.Body)))
 	return b, nil
+}
+
+// readableBy puts what is shortened into e where r refuses what e has, since the
+// service would make a dead letter of it. What r does not want is left to it.
+func (b *bridged) readableBy(r Reader, e *event.Event) error {
+	_, err := r.Trigger(b.msg.Subject, *e)
+	if err == nil || pipeline.ClassOf(err) == pipeline.Ignored {
+		return nil
+	}
+	b.refused, e.DataEncoded, b.shortened = err, b.shortened, nil
+	if _, err := r.Trigger(b.msg.Subject, *e); err != nil {
+		return fmt.Errorf("shortened: %w", err)
+	}
+	return nil
 }
 
 // subjectOf is where each type is published: with nothing behind it, so that the

@@ -71,7 +71,7 @@ func TestBusEvents(t *testing.T) {
 		"decision without a subject":    {BusMessage{Topic: umb, Header: none, Body: []byte(`{"msg":{}}`)}, "", "invalid-event"},
 		"decision on something unknown": {BusMessage{Topic: umb, Header: none, Body: []byte(with(decisionBody, "etcd-container-1.0-1", "etcd"))}, "", "invalid-event"},
 	} {
-		b, err := busEvent("/bus/x", c.m)
+		b, err := newReader(t).busEvent("/bus/x", c.m)
 		if c.subject == "" {
 			if err == nil || pipeline.ReasonOf(err) != c.reason {
 				t.Errorf("%s: %+v %v, want %s", name, b, err, c.reason)
@@ -86,12 +86,42 @@ func TestBusEvents(t *testing.T) {
 	}
 }
 
+// TestBodiesThatTheServiceRefuses: what they say of the build is passed on.
+func TestBodiesThatTheServiceRefuses(t *testing.T) {
+	t.Parallel()
+	const nvr = `{"nvr":"etcd-container-1.0-1"}`
+	for body, want := range map[string]string{
+		`{"nvr":"etcd-container-1.0-1","build_id":"7"}`:                                                                      nvr,
+		`{"nvr":"etcd-container-1.0-1","draft":"yes"}`:                                                                       nvr,
+		`{"attribute":7,"new":1,"info":{"nvr":"etcd-container-1.0-1"}}`:                                                      nvr,
+		`{"new":"COMPLETE","info":{"nvr":"etcd-container-1.0-1","id":7,"extra":"none"}}`:                                     `{"nvr":"etcd-container-1.0-1","build_id":7}`,
+		`{"new":1,"info":{"nvr":"etcd-container-1.0-1","name":"etcd-container","version":1.0,"release":1}}`:                  nvr,
+		`{"policies_satisfied":true,"subject_identifier":"etcd-container-1.0-1","decision_context":7,"product_version":"x"}`: `{"decision_context":"","policies_satisfied":true,"product_version":"x","subject_identifier":"etcd-container-1.0-1","subject_type":"koji_build"}`,
+	} {
+		topic := "x.build.complete"
+		if strings.Contains(body, "policies") {
+			topic = "x.greenwave.decision.update"
+		}
+		b, err := newReader(t).busEvent("/bus/x", BusMessage{Topic: topic, Header: headers(), Body: []byte(body)})
+		if err != nil || string(b.msg.Data) != want || b.shortened != nil || b.refused == nil {
+			t.Errorf("%s: %s %v", body, b.msg.Data, err)
+			continue
+		}
+		wanted(t, body, b)
+	}
+	long := strings.Replace(decisionBody, "cvp", strings.Repeat("x", 513), 1) // which is no more readable when shortened
+	_, err := newReader(t).busEvent("/bus/x", BusMessage{Topic: "x.greenwave.decision.update", Header: headers(), Body: []byte(long)})
+	if pipeline.ClassOf(err) != pipeline.Malformed || pipeline.ReasonOf(err) != pipeline.ReasonInvalidEvent {
+		t.Errorf("a long product_version: %v", err)
+	}
+}
+
 // wanted: both the data as it came and the data for want of room are read as
 // the build that they are about.
 func wanted(t *testing.T, name string, b bridged) {
 	t.Helper()
 	r := newReader(t)
-	for _, data := range [][]byte{b.msg.Data, b.shortened} {
+	for _, data := range b.each() {
 		e, err := Decode(b.msg.Subject, b.msg.Header, data)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -110,6 +140,7 @@ func wanted(t *testing.T, name string, b bridged) {
 // TestBusEventIdentity: what is one message is one event, and what is not is not.
 func TestBusEventIdentity(t *testing.T) {
 	t.Parallel()
+	reader := newReader(t)
 	sent := time.Date(2026, 11, 22, 7, 26, 7, 0, time.UTC)
 	base := BusMessage{ID: "ID:1", Topic: "x.build.complete", Header: headers(), Body: []byte(hubBody)}
 	seen := make(map[string]string)
@@ -131,7 +162,7 @@ func TestBusEventIdentity(t *testing.T) {
 	} {
 		m := base
 		c.change(&m)
-		b, err := busEvent(c.source, m)
+		b, err := reader.busEvent(c.source, m)
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -143,7 +174,7 @@ func TestBusEventIdentity(t *testing.T) {
 			t.Errorf("%s has the message id %q of %q", c.name, key, other)
 		}
 		seen[key] = c.name
-		if again, err := busEvent(c.source, m); err != nil || again.msg.Header.Get("Nats-Msg-Id") != key {
+		if again, err := reader.busEvent(c.source, m); err != nil || again.msg.Header.Get("Nats-Msg-Id") != key {
 			t.Errorf("%s: not the same the second time", c.name)
 		}
 	}
@@ -151,12 +182,13 @@ func TestBusEventIdentity(t *testing.T) {
 
 func TestBusEventAttributes(t *testing.T) {
 	t.Parallel()
+	reader := newReader(t)
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	m := BusMessage{
 		Topic: "x.build.complete", Time: time.Date(2026, 11, 22, 7, 0, 0, 0, time.UTC), Body: []byte(hubBody),
 		Header: headers("traceparent", trace, "tracestate", strings.Repeat("a", 513), "secret", "hunter2"),
 	}
-	b, err := busEvent("/bus/x", m)
+	b, err := reader.busEvent("/bus/x", m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +200,7 @@ func TestBusEventAttributes(t *testing.T) {
 		t.Errorf("extensions %v", got)
 	}
 	m.Header = headers("sent-at", "2026-11-22T07:26:07.017625+00:00")
-	if b, err = busEvent("/bus/x", m); err != nil {
+	if b, err = reader.busEvent("/bus/x", m); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.msg.Header.Get("ce-time"); got != "2026-11-22T07:26:07.017625Z" {
@@ -194,7 +226,7 @@ func TestBusEventTime(t *testing.T) {
 		"the last year, here and now": {sentAt: "9999-12-31T23:59:59+01:00", want: "9999-12-31T22:59:59Z"},
 	} {
 		m := BusMessage{Topic: "x.build.complete", Time: c.at, Header: headers("sent-at", c.sentAt), Body: []byte(hubBody)}
-		b, err := busEvent("/bus/x", m)
+		b, err := newReader(t).busEvent("/bus/x", m)
 		if err != nil || b.msg.Header.Get("ce-time") != c.want {
 			t.Errorf("%s: time %q, %v", name, b.msg.Header.Get("ce-time"), err)
 			continue
@@ -213,7 +245,7 @@ func TestCapturesAsBusMessages(t *testing.T) {
 	if len(builds) == 0 || len(decisions) == 0 {
 		t.Skip("no captures beside the checkout")
 	}
-	passed := make(map[string]int)
+	passed, reader := make(map[string]int), newReader(t)
 	for _, file := range append(builds, decisions...) {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -228,10 +260,13 @@ func TestCapturesAsBusMessages(t *testing.T) {
 		told := func(name string) string {
 			return all.Get("props."+name).String() + all.Get("headers."+name).String()
 		}
-		want, wantErr := busEvent("/bus/x", BusMessage{Topic: topic, Header: told, Body: []byte(body.Raw)})
-		got, gotErr := busEvent("/bus/x", BusMessage{Header: headers(), Body: []byte(body.Raw)})
+		want, wantErr := reader.busEvent("/bus/x", BusMessage{Topic: topic, Header: told, Body: []byte(body.Raw)})
+		got, gotErr := reader.busEvent("/bus/x", BusMessage{Header: headers(), Body: []byte(body.Raw)})
 		if want.msg.Subject != got.msg.Subject || want.nvr != got.nvr || (wantErr == nil) != (gotErr == nil) {
 			t.Errorf("%s: by its topic %s %s %v, by its body %s %s %v", file, want.msg.Subject, want.nvr, wantErr, got.msg.Subject, got.nvr, gotErr)
+		}
+		if want.refused != nil {
+			t.Errorf("%s: %v", file, want.refused)
 		}
 		if wantErr != nil && pipeline.ClassOf(wantErr) != pipeline.Ignored {
 			t.Errorf("%s: %v", file, wantErr)
@@ -246,25 +281,39 @@ func TestCapturesAsBusMessages(t *testing.T) {
 	}
 }
 
-// FuzzBusEvent: whatever a bus brings is an event that our own reader takes, or
-// an error with a class.
+// each is the data with which the event may be published.
+func (b bridged) each() [][]byte {
+	if b.shortened == nil {
+		return [][]byte{b.msg.Data}
+	}
+	return [][]byte{b.msg.Data, b.shortened}
+}
+
+// FuzzBusEvent: whatever a bus brings is an event that our own reader takes or
+// does not want, or an error with a class.
 func FuzzBusEvent(f *testing.F) {
+	reader := newReader(f)
 	for _, body := range []string{hubBody, promoteBody, fedoraBody, decisionBody, `{"msg":` + decisionBody + `}`, "[]"} {
 		f.Add("ID:1", "x.build.complete", "COMPLETE", body, int64(1763800000))
 		f.Add("", "", "", body, int64(1763800000000))
 	}
+	f.Add("ID:1", "x.build.complete", "", `{"nvr":"etcd-container-1.0-1","build_id":"7","extra":"none"}`, int64(0))
 	f.Fuzz(func(t *testing.T, id, topic, state, body string, sent int64) {
 		m := BusMessage{ID: id, Topic: topic, Time: time.Unix(sent, 0), Header: headers("new", state, "traceparent", id, "sent-at", id), Body: []byte(body)}
-		b, err := busEvent("/bus/x", m)
+		b, err := reader.busEvent("/bus/x", m)
 		if err != nil {
 			if class := pipeline.ClassOf(err); class != pipeline.Ignored && class != pipeline.Malformed {
 				t.Errorf("%s: %v", class, err)
 			}
 			return
 		}
-		for _, data := range [][]byte{b.msg.Data, b.shortened} {
-			if _, err := Decode(b.msg.Subject, b.msg.Header, data); err != nil {
-				t.Errorf("not read: %v", err)
+		for _, data := range b.each() {
+			e, err := Decode(b.msg.Subject, b.msg.Header, data)
+			if err == nil {
+				_, err = reader.Trigger(b.msg.Subject, e)
+			}
+			if err != nil && pipeline.ClassOf(err) != pipeline.Ignored {
+				t.Errorf("not read: %v from %s", err, data)
 			}
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
+	"github.com/omps-consumer/omps-consumer/schemas"
 )
 
 // settled counts how a bus was answered.
@@ -25,8 +26,12 @@ func bridged(id, body string) events.BusMessage {
 // bridgeTo is a bridge with a connection of its own.
 func bridgeTo(t *testing.T, b *bus) (*events.Bridge, *events.BusSource) {
 	t.Helper()
-	bridge, err := events.NewBridge(events.BridgeOptions{Conn: connect(t, b.URL), Registerer: prometheus.NewRegistry()})
+	set, err := schemas.Load()
 	if err != nil {
+		t.Fatal(err)
+	}
+	bridge := events.NewBridge(events.BridgeOptions{Schemas: set, Registerer: prometheus.NewRegistry()})
+	if err := bridge.PublishTo(connect(t, b.URL)); err != nil {
 		t.Fatal(err)
 	}
 	source := bridge.Source("x", "/bus/x")

@@ -54,9 +54,11 @@ func (f *fakeBus) settle(ctx context.Context, word string) error {
 }
 
 // fakeBridge is a bridge of one bus.
-func fakeBridge(f *fakeBus) (*BusSource, *prometheus.Registry, *bytes.Buffer) {
+func fakeBridge(t *testing.T, f *fakeBus) (*BusSource, *prometheus.Registry, *bytes.Buffer) {
+	t.Helper()
 	registry, log := prometheus.NewRegistry(), &bytes.Buffer{}
-	b := newBridge(f, func() error { return nil }, registry, slog.New(slog.NewTextHandler(log, nil)))
+	b := NewBridge(BridgeOptions{Schemas: newReader(t).Schemas, Registerer: registry, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	b.publishTo(f, func() error { return nil })
 	return b.Source("x", "/bus/x"), registry, log
 }
 
@@ -114,7 +116,7 @@ func TestSettledAfterStored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, registry, log := fakeBridge(&c.bus)
+				s, registry, log := fakeBridge(t, &c.bus)
 				s.Handle(t.Context(), c.m, &c.bus)
 				if got := strings.Join(c.bus.done, ", "); got != c.want {
 					t.Errorf("%s, want %s", got, c.want)
@@ -160,7 +162,7 @@ func TestLeftToTheBus(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bus := &fakeBus{answers: slices.Repeat([]error{errOutage}, 1000)}
-		s, registry, log := fakeBridge(bus)
+		s, registry, log := fakeBridge(t, bus)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		go func() {
@@ -198,7 +200,7 @@ func TestLeftToTheBus(t *testing.T) {
 func TestUnreadableIsToldOnceForEachKind(t *testing.T) {
 	t.Parallel()
 	bus := &fakeBus{}
-	s, _, log := fakeBridge(bus)
+	s, _, log := fakeBridge(t, bus)
 	for range 3 {
 		s.Handle(t.Context(), busMessage("x.build.complete", "no JSON"), bus)
 		s.Handle(t.Context(), busMessage("x.build.complete", `{"nvr":"x\u001b"}`), bus)
@@ -212,7 +214,7 @@ func TestUnreadableIsToldOnceForEachKind(t *testing.T) {
 // such as decisions that no stream holds.
 func TestSubjectsFailApart(t *testing.T) {
 	t.Parallel()
-	s, _, log := fakeBridge(&fakeBus{})
+	s, _, log := fakeBridge(t, &fakeBus{})
 	s.SetState(nil)
 	for range 3 {
 		s.bridge.published(SubjectDecisionUpdated, errOutage)
@@ -226,7 +228,7 @@ func TestSubjectsFailApart(t *testing.T) {
 func TestReadyNamesEveryBus(t *testing.T) {
 	t.Parallel()
 	bus := &fakeBus{}
-	s, _, _ := fakeBridge(bus)
+	s, _, _ := fakeBridge(t, bus)
 	other := s.bridge.Source("other", "/bus/other")
 	for _, step := range []struct {
 		do   func()
