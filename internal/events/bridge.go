@@ -52,14 +52,15 @@ type Bridge struct {
 	js      messagePublisher
 	conn    func() error // why there is no connection to NATS
 	sources []*BusSource
-	failing map[string]error // of the last publish on each subject; nil: it was stored
+	held    map[string]int   // on each subject, what waits to be stored
+	failing map[string]error // of the last publish on each subject; nil: it was stored, or nothing waits
 }
 
 // NewBridge makes a bridge without sources, which publishes nowhere yet.
 func NewBridge(o BridgeOptions) *Bridge {
 	return &Bridge{
 		reader: Reader{Schemas: o.Schemas}, metrics: newBridgeMetrics(o.Registerer), log: orSilent(o.Logger),
-		conn: func() error { return errors.New("not connected to nats yet") }, failing: make(map[string]error),
+		conn: func() error { return errors.New("not connected to nats yet") }, held: make(map[string]int), failing: make(map[string]error),
 	}
 }
 
@@ -207,6 +208,8 @@ func (s *BusSource) pass(ctx context.Context, b bridged) bool {
 	if b.refused != nil {
 		log.Warn("message is not what the service takes and is passed on shortened", "err", oneLine(b.refused, maxErrorBytes))
 	}
+	s.bridge.hold(b.msg.Subject)
+	defer s.bridge.release(b.msg.Subject)
 	for attempt := 1; ; attempt++ {
 		ack, err := s.publish(ctx, &b)
 		s.bridge.published(b.msg.Subject, err)
@@ -228,6 +231,27 @@ func (s *BusSource) pass(ctx context.Context, b bridged) bool {
 		case <-time.After(backoff(attempt, lastWait)):
 		}
 	}
+}
+
+func (b *Bridge) hold(subject string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held[subject]++
+}
+
+// release forgets how the last publish went when nothing more waits for one: what
+// is left to the bus another replica may pass on, and this one would never know.
+func (b *Bridge) release(subject string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held[subject]--; b.held[subject] > 0 {
+		return
+	}
+	delete(b.held, subject)
+	if b.failing[subject] != nil {
+		b.log.Info("what nats did not take is left to the bus", "subject", subject)
+	}
+	delete(b.failing, subject)
 }
 
 // published notes how a publish on a subject went, and logs when that changes.
