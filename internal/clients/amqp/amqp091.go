@@ -22,6 +22,7 @@ const (
 // conn091 is a connection of AMQP 0.9.1, which reads one queue.
 type conn091 struct {
 	conn       *amqp091.Connection
+	network    net.Conn
 	deliveries <-chan amqp091.Delivery
 	closed     chan *amqp091.Error
 	cancelled  chan string
@@ -72,7 +73,7 @@ func dial091(ctx context.Context, o Options, at string) (c *conn091, detach func
 		}
 		return nil, detach, fmt.Errorf("connect: %w", err)
 	}
-	return &conn091{conn: conn}, detach, nil
+	return &conn091{conn: conn, network: network}, detach, nil
 }
 
 // ping091 connects and logs in, and looks for a queue that should be there.
@@ -156,10 +157,18 @@ func (c *conn091) receive(ctx context.Context) (Delivery, error) {
 		}
 		return Delivery{
 			Message: message091(d),
-			accept:  func(context.Context) error { return d.Ack(false) },
-			reject:  func(context.Context) error { return d.Reject(false) },
+			accept:  func(ctx context.Context) error { return c.settle(ctx, func() error { return d.Ack(false) }) },
+			reject:  func(ctx context.Context) error { return c.settle(ctx, func() error { return d.Reject(false) }) },
 		}, nil
 	}
+}
+
+// settle answers. The library waits for as long as the broker reads nothing, so
+// the end of ctx takes the network connection away here too.
+func (c *conn091) settle(ctx context.Context, answer func() error) error {
+	detach := context.AfterFunc(ctx, func() { _ = c.network.Close() })
+	defer detach()
+	return answer()
 }
 
 // ended says why there are no more deliveries. Once the library has told why, it

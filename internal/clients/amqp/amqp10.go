@@ -77,8 +77,9 @@ func (o Options) login10() (amqp10.SASLType, error) {
 	return amqp10.SASLTypeAnonymous(), nil
 }
 
-// attach asks for the messages of every address. They come unsettled: a broker
-// forgets one that it sends settled, whatever becomes of it here.
+// attach asks for the messages of every address. One that the broker refuses keeps
+// us from all, so that nobody overlooks it. They come unsettled: a broker forgets
+// one that it sends settled, whatever becomes of it here.
 func (c *conn10) attach(ctx context.Context, o Options) error {
 	session, err := c.conn.NewSession(ctx, nil)
 	if err != nil {

@@ -2,12 +2,17 @@ package amqp
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/rabbitmq/amqp091-go"
 )
 
 const secretText = "hunter2"
@@ -52,6 +57,47 @@ func TestSilentBroker(t *testing.T) {
 					t.Errorf("%s %v", scheme, err)
 				}
 			}
+		})
+	}
+}
+
+// unread is a broker of AMQP 0.9.1 that reads no answer.
+type unread struct{ net.Conn }
+
+func (u unread) Ack(uint64, bool) error        { return u.answer() }
+func (u unread) Nack(uint64, bool, bool) error { return u.answer() }
+func (u unread) Reject(uint64, bool) error     { return u.answer() }
+
+func (u unread) answer() error {
+	_, err := u.Write([]byte{1})
+	return err
+}
+
+// TestAnswersThatNobodyReads: they last no longer than their context, and cost
+// the connection.
+func TestAnswersThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]func(Delivery, context.Context) error{"accept": Delivery.Accept, "reject": Delivery.Reject} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				defer far.Close()
+				deliveries := make(chan amqp091.Delivery, 1)
+				deliveries <- amqp091.Delivery{Acknowledger: unread{near}}
+				c := &conn091{network: near, deliveries: deliveries}
+				d, err := c.receive(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if err := answer(d, ctx); !errors.Is(err, io.ErrClosedPipe) {
+					t.Errorf("answered: %v", err)
+				}
+				if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+					t.Errorf("the connection is still there: %v", err)
+				}
+			})
 		})
 	}
 }

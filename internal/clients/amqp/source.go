@@ -69,15 +69,19 @@ func New(o Options) (*Source, error) {
 	return s, nil
 }
 
-// Ping connects to every broker and logs in, as long as ctx lasts. It takes and
-// changes nothing. The error names each that does not let us in.
+// Ping connects to all brokers at once and logs in, as long as ctx lasts. It
+// takes and changes nothing. The error names each that does not let us in.
 func (s *Source) Ping(ctx context.Context) error {
-	var faults []error
-	for _, at := range s.o.URLs {
-		if err := s.ping(ctx, s.o, at); err != nil {
-			faults = append(faults, shown(at, err))
-		}
+	faults := make([]error, len(s.o.URLs))
+	var running sync.WaitGroup
+	for i, at := range s.o.URLs {
+		running.Go(func() {
+			if err := s.ping(ctx, s.o, at); err != nil {
+				faults[i] = shown(at, err)
+			}
+		})
 	}
+	running.Wait()
 	return errors.Join(faults...)
 }
 

@@ -95,6 +95,49 @@ func TestNextBrokerIsTried(t *testing.T) {
 	})
 }
 
+// TestNextBrokerAfterOneThatWorked: who has lost the first asks the second, and
+// who has lost the last the first.
+func TestNextBrokerAfterOneThatWorked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var asked []string
+		s := mustNew(t, Options{URLs: []string{"one", "two"}, Prefetch: 1}, func(_ context.Context, _ Options, at string) (connection, error) {
+			if asked = append(asked, at); len(asked) == 4 {
+				cancel()
+			}
+			return &fakeConn{bodies: []string{"x"}, fails: errors.New("gone")}, nil
+		})
+		s.Run(ctx, func(context.Context, Delivery) { <-time.After(time.Hour) })
+		if want := []string{"one", "two", "one", "two"}; !slices.Equal(asked, want) {
+			t.Errorf("asked %v, want %v", asked, want)
+		}
+	})
+}
+
+// TestPingAsksAllAtOnce: a broker that says nothing is no reason to blame the next.
+func TestPingAsksAllAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := mustNew(t, Options{URLs: []string{"amqp://silent", "amqp://healthy", "amqp://gone"}, Prefetch: 1}, nil)
+		s.ping = func(ctx context.Context, _ Options, at string) error {
+			switch at {
+			case "amqp://silent":
+				<-ctx.Done()
+			case "amqp://gone":
+				return errors.New("refused")
+			}
+			return ctx.Err()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := s.Ping(ctx)
+		if want := "amqp://silent: context deadline exceeded\namqp://gone: refused"; err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	})
+}
+
 func TestWaitBeginsAnewAfterAConnectionThatWorked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
