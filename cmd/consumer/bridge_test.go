@@ -365,6 +365,9 @@ func TestBridgeReadsItsOwnFilesOnly(t *testing.T) {
 		says string
 	}{
 		"bridge":                     {org + anonymous, loadsBridge, ""},
+		"bridge beside spans":        {anonymous + "tracing: {otlp_url: 'https://a', authorization_file: not/there}\n", loadsBridge, ""},
+		"bridge beside a store":      {anonymous + "nats: {embedded: {store_dir: '${NOT_SET}/nats'}}\n", loadsBridge, ""},
+		"bridge without its login":   {anonymous + "nats: {url: 'tls://a', user: x, password_file: not/there}\n", loadsBridge, "nats.password_file"},
 		"bridge without authorities": {anonymous + org + "tls: {ca_files: [not/there]}\n", loadsBridge, "tls.ca_files[0]"},
 		"bridge without its own":     {bus, loadsBridge, "bridge.sources[0].password_file"},
 		"bridge without sources":     {org, loadsBridge, "nothing to bridge"},

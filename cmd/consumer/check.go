@@ -148,8 +148,9 @@ func natsProbe(c Config, log *slog.Logger) probe {
 	if c.NATS.URL == "" {
 		return probe{"nats, embedded on " + c.NATS.Embedded.Listen, pings(func(context.Context) error { return errNotAsked })}
 	}
+	bridgeAlone := len(c.Bridge.Sources) > 0 && len(c.Organizations) == 0
 	return probe{"nats", func(ctx context.Context) ([]string, error) {
-		if err := c.NATS.checkAccount(); err != nil {
+		if err := c.NATS.checkAccount(); err != nil && !bridgeAlone {
 			return nil, err
 		}
 		conn, err := connect(ctx, c.NATS, c.NATS.URL, log)
@@ -157,8 +158,8 @@ func natsProbe(c Config, log *slog.Logger) probe {
 			return nil, err
 		}
 		defer conn.Close()
-		if len(c.Bridge.Sources) > 0 && len(c.Organizations) == 0 {
-			return nil, nil // a bridge may only publish
+		if bridgeAlone {
+			return nil, nil // it may only publish
 		}
 		options := preflightOptions(c)
 		options.Look = true

@@ -198,8 +198,9 @@ func (r fileReader) keyPair(at string, certFile, keyFile *File) {
 	}
 }
 
-// loadBridgeConfig checks a whole configuration, and reads no files but those
-// of the bridge: it needs none of the service's secrets.
+// loadBridgeConfig checks a whole configuration, and has no use for files but
+// those of the bridge and of its connection to NATS: it needs none of the
+// service's secrets. Nor does it doubt what only the service does.
 func loadBridgeConfig(path string, getenv func(string) string) (Config, error) {
 	c, faults, err := checkedConfig(path)
 	if err != nil {
@@ -208,12 +209,13 @@ func loadBridgeConfig(path string, getenv func(string) string) (Config, error) {
 	if len(c.Bridge.Sources) == 0 {
 		faults.add("bridge.sources", "none is configured, so there is nothing to bridge")
 	}
-	c.Organizations = nil
+	c.Organizations, c.Quay, c.Tracing, c.NATS.Embedded.StoreDir = nil, QuayConfig{}, TracingConfig{}, File{}
 	c.readFiles(faults, getenv)
 	if err := faults.err(); err != nil {
 		return Config{}, err
 	}
 	c.Bridge.doubt(faults)
+	c.doubtPlain(faults)
 	for _, w := range faults.warnings {
 		c.Warnings = append(c.Warnings, w.String())
 	}
