@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -350,44 +349,4 @@ func TestBridgeWithoutNATS(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("told to stop: %v", err)
 	}
-}
-
-// TestBridgeReadsItsOwnFilesOnly: the bridge needs no secret of the service, nor
-// the service one of the bridge.
-func TestBridgeReadsItsOwnFilesOnly(t *testing.T) {
-	t.Parallel()
-	const org = "organizations: {myorg: {push_username: x, push_password_file: not/there}}\n"
-	const bus = "bridge: {sources: [{name: x, protocol: amqp-1.0, urls: [amqps://a], username: x, password_file: not/there, addresses: [a]}]}\n"
-	const anonymous = "bridge: {sources: [{name: x, protocol: amqp-1.0, urls: [amqps://a], addresses: [a]}]}\n"
-	for name, c := range map[string]struct {
-		text string
-		load func(string) error
-		says string
-	}{
-		"bridge":                     {org + anonymous, loadsBridge, ""},
-		"bridge beside spans":        {anonymous + "tracing: {otlp_url: 'https://a', authorization_file: not/there}\n", loadsBridge, ""},
-		"bridge beside a store":      {anonymous + "nats: {embedded: {store_dir: '${NOT_SET}/nats'}}\n", loadsBridge, ""},
-		"bridge without its login":   {anonymous + "nats: {url: 'tls://a', user: x, password_file: not/there}\n", loadsBridge, "nats.password_file"},
-		"bridge without authorities": {anonymous + org + "tls: {ca_files: [not/there]}\n", loadsBridge, "tls.ca_files[0]"},
-		"bridge without its own":     {bus, loadsBridge, "bridge.sources[0].password_file"},
-		"bridge without sources":     {org, loadsBridge, "nothing to bridge"},
-		"service":                    {bus, loadsRun, ""},
-		"service and a bad bridge":   {strings.Replace(bus, "amqps", "ftp", 1), loadsRun, "bridge.sources[0].urls[0]"},
-	} {
-		err := c.load(writeFiles(t, map[string]string{"c.yaml": c.text}) + "/c.yaml")
-		var faults *ConfigError
-		if c.says == "" && err != nil || c.says != "" && (!errors.As(err, &faults) || !strings.Contains(err.Error(), c.says)) {
-			t.Errorf("%s: %v, want %q", name, err, c.says)
-		}
-	}
-}
-
-func loadsBridge(file string) error {
-	_, err := loadBridgeConfig(file, none)
-	return err
-}
-
-func loadsRun(file string) error {
-	_, _, err := LoadRunConfig(file, none)
-	return err
 }
