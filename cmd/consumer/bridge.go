@@ -36,6 +36,7 @@ builds. A message is acknowledged once JetStream has stored its event.`,
 			for _, w := range config.Warnings {
 				log.Warn("configuration: " + w)
 			}
+			boundMemory(c.getenv, log)
 			return serveBridge(cmd.Context(), config, log, func(endpoints) {})
 		},
 	}
