@@ -195,7 +195,8 @@ func TestPending(t *testing.T) {
 	}
 	text := func(q pageQuery) string {
 		var parts []string
-		for _, p := range pendingRows(state, q) {
+		pending, _ := pendingRows(state, q)
+		for _, p := range pending {
 			parts = append(parts, p.NVR+" "+p.Outcome+strings.Join(p.Wants, ""))
 		}
 		return strings.Join(parts, ", ")

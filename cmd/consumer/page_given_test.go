@@ -54,10 +54,10 @@ func (g *given) readers() pageReaders {
 			}
 			return w, found, err
 		},
-		entries: func(context.Context, int) ([]events.Entry, uint64, error) {
+		entries: func(_ context.Context, limit int) ([]events.Entry, uint64, error) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			return g.entries, uint64(len(g.entries)), g.fault
+			return g.entries[:min(len(g.entries), limit)], uint64(len(g.entries)), g.fault
 		},
 		find: func(_ context.Context, nvr string) (found []events.Entry, err error) {
 			g.mu.Lock()
@@ -69,10 +69,10 @@ func (g *given) readers() pageReaders {
 			}
 			return found, g.fault
 		},
-		letters: func(context.Context, int) ([]events.DeadLetter, uint64, error) {
+		letters: func(_ context.Context, limit int) ([]events.DeadLetter, uint64, error) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			return g.letters, uint64(len(g.letters)), g.fault
+			return g.letters[:min(len(g.letters), limit)], uint64(len(g.letters)), g.fault
 		},
 	}
 }

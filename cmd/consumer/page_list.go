@@ -36,9 +36,10 @@ type listView struct {
 	Organizations []string
 	Outcomes      []string
 
-	Chart       chart
-	Pending     []pendingRow
-	PendingMore int
+	Chart        chart
+	Pending      []pendingRow
+	PendingCount int  // of which Pending are the first
+	PendingAll   bool // there are no others
 
 	Rows    []listRow
 	Found   []listRow // in the ledger alone
@@ -74,9 +75,9 @@ func (p *page) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	view.Live = query.Before == 0
-	view.Pending = pendingRows(state, query)
-	view.PendingMore = max(0, len(view.Pending)-listedPending)
-	view.Pending = view.Pending[:min(len(view.Pending), listedPending)]
+	view.Pending, view.PendingAll = pendingRows(state, query)
+	view.PendingCount = len(view.Pending)
+	view.Pending = view.Pending[:min(view.PendingCount, listedPending)]
 	p.fill(r.Context(), &view)
 	p.render(w, r, http.StatusOK, "list", view)
 }
@@ -256,8 +257,10 @@ func nothing(view *listView) string {
 
 // pendingRows are the builds that wait, are tried again, or are in work: by the
 // ledger's newest entries, and by results that say waiting and were not followed
-// by another. What has waited longest comes first.
-func pendingRows(state *pageState, q pageQuery) []pendingRow {
+// by another. What has waited longest comes first. all tells that there are no
+// others: in an outage more may wait than are at hand, and what was written
+// since may hide them.
+func pendingRows(state *pageState, q pageQuery) (pending []pendingRow, all bool) {
 	q = pageQuery{NVR: q.NVR, Organization: q.Organization}
 	told := make(map[rowKey]pageRow) // what the last result of a build says of it
 	for _, row := range state.Rows {
@@ -265,7 +268,6 @@ func pendingRows(state *pageState, q pageQuery) []pendingRow {
 			told[row.key()] = row
 		}
 	}
-	var pending []pendingRow
 	for _, e := range state.Entries {
 		row := rowOfEntry(e)
 		last, was := told[row.key()]
@@ -286,5 +288,5 @@ func pendingRows(state *pageState, q pageQuery) []pendingRow {
 	slices.SortFunc(pending, func(a, b pendingRow) int {
 		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.NVR, b.NVR), strings.Compare(a.Organization, b.Organization))
 	})
-	return pending
+	return pending, !state.Ledger.At.IsZero() && state.Ledger.Err == nil && state.EntryCount <= uint64(len(state.Entries))
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,57 @@ func TestPageOfAnEarlierResult(t *testing.T) {
 		if !strings.Contains(body, "etcd-1-1") || strings.Contains(body, "an earlier result") != earlier {
 			t.Errorf("result %d: %s", sequence, body)
 		}
+	}
+}
+
+// What waits is never said to be less than it is: of a ledger with more entries
+// than are at hand others may wait.
+func TestPageOfWhatWaits(t *testing.T) {
+	t.Parallel()
+	waiting := make([]events.Entry, 600)
+	for i := range waiting {
+		waiting[i] = events.Entry{NVR: fmt.Sprintf("w%d-1-1", i), Organization: "myorg", State: events.StatePublishing, Reason: "quay-unavailable", First: time.Now(), Last: time.Now()}
+	}
+	published := make([]events.Entry, pageLedger)
+	for i := range published {
+		published[i] = events.Entry{NVR: fmt.Sprintf("p%d-1-1", i), Organization: "myorg", State: events.StatePublished, First: time.Now(), Last: time.Now()}
+	}
+	const command = "<code>consumer status --state waiting,publishing</code>"
+	for name, c := range map[string]struct {
+		entries     []events.Entry
+		query       string
+		count, says string // of the box; count "" for none
+	}{
+		"none":                     {nil, "", "", "Nothing waits."},
+		"few":                      {waiting[:3], "", "3", ""},
+		"more than are listed":     {waiting[:40], "", "40", "40 in all: " + command},
+		"more than are at hand":    {waiting, "", "100+", "At least 100; " + command + " has all."},
+		"behind others":            {append(slices.Clone(published), waiting...), "", "", "Nothing waits among the newest 100 in the ledger; " + command},
+		"few, and others unknown":  {append(waiting[:3:3], published...), "", "3+", "At least 3; " + command + " has all."},
+		"none like that":           {waiting[:3], "?organization=community", "", "Nothing like that waits."},
+		"none like that, of many":  {waiting, "?nvr=etcd", "", "Nothing like that waits among the newest 100 in the ledger; " + command},
+		"exactly as many as there": {published, "", "", "Nothing waits."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, url := givenPage(t, &given{first: 1, entries: c.entries})
+			read := c.says
+			if len(c.entries) > 0 {
+				read = fmt.Sprintf("%d in the ledger</span>", len(c.entries))
+			}
+			body := shows(t, url+"/"+c.query, read)
+			_, box, _ := strings.Cut(body, `<section class="card" id="pending"`)
+			box, _, _ = strings.Cut(box, "</section>")
+			_, count, _ := strings.Cut(box, `<span class="count">`)
+			count, _, _ = strings.Cut(count, "<")
+			if count != c.count || !strings.Contains(box, c.says) || strings.Contains(box, command) != strings.Contains(c.says, command) {
+				t.Errorf("count %q in %s", count, box)
+			}
+		})
+	}
+	_, url := givenPage(t, nil)
+	if _, body := fetch(t, http.MethodGet, url+"/", nil); !strings.Contains(body, "Not known: the ledger was not read yet.") {
+		t.Error("says what waits, and has not read the ledger")
 	}
 }
 
