@@ -46,7 +46,7 @@ func (p *page) events(w http.ResponseWriter, r *http.Request) {
 		}
 		return control.Flush() == nil
 	}
-	told := func(version uint64) string { return fmt.Sprintf("event: state\ndata: %d\n\n", version) }
+	told := func(version string) string { return "event: state\ndata: " + version + "\n\n" }
 	beat := time.NewTicker(eventBeat)
 	defer beat.Stop()
 	for ok := send("retry: 3000\n" + told(p.source.state.Load().Version)); ok; {

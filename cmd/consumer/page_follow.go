@@ -12,6 +12,7 @@ import (
 type follower struct {
 	readers pageReaders
 	now     func() time.Time
+	word    string // that versions begin with
 
 	version                  uint64
 	connected                bool
@@ -195,7 +196,7 @@ func (f *follower) snapshot() *pageState {
 		rows[i].Superseded, seen[key] = seen[key], true
 	}
 	state := &pageState{
-		Version: f.version, Rows: rows, First: f.first, Lowest: f.next, Counted: f.tally.clone(f.now()),
+		Version: stateVersion(f.word, f.version), Rows: rows, First: f.first, Lowest: f.next, Counted: f.tally.clone(f.now()),
 		Entries: f.entries, EntryCount: f.entryCount, Dead: f.dead, LetterCount: f.letterCount,
 	}
 	if len(f.rows) > 0 {

@@ -9,25 +9,25 @@ const maxListeners = 64
 // concurrent use.
 type pageHub struct {
 	mu        sync.Mutex
-	listeners map[chan uint64]struct{}
+	listeners map[chan string]struct{}
 	done      chan struct{} // closed with the hub
 	closed    bool
 }
 
 func newPageHub() *pageHub {
-	return &pageHub{listeners: map[chan uint64]struct{}{}, done: make(chan struct{})}
+	return &pageHub{listeners: map[chan string]struct{}{}, done: make(chan struct{})}
 }
 
 // listen returns where versions come from now on, and how to end that. Of
 // versions that are not taken in time only the last one is kept. It returns nil
 // where there are too many listeners.
-func (h *pageHub) listen() (versions <-chan uint64, end func()) {
+func (h *pageHub) listen() (versions <-chan string, end func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed || len(h.listeners) >= maxListeners {
 		return nil, nil
 	}
-	c := make(chan uint64, 1)
+	c := make(chan string, 1)
 	h.listeners[c] = struct{}{}
 	return c, func() {
 		h.mu.Lock()
@@ -37,7 +37,7 @@ func (h *pageHub) listen() (versions <-chan uint64, end func()) {
 }
 
 // tell tells all listeners a version, and waits for none.
-func (h *pageHub) tell(version uint64) {
+func (h *pageHub) tell(version string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for c := range h.listeners {

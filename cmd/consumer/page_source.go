@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,7 +82,7 @@ func (s *sourceState) after(err error, now time.Time, every time.Duration) {
 
 // pageState is what the page shows at one moment. It never changes.
 type pageState struct {
-	Version   uint64
+	Version   string // of no other state, whichever process it is of
 	Connected bool
 
 	Results, Ledger, Letters sourceState
@@ -100,6 +102,7 @@ type pageState struct {
 type pageSource struct {
 	hub   *pageHub
 	now   func() time.Time
+	word  string                    // a random one, which versions begin with
 	state atomic.Pointer[pageState] // never nil
 	asked atomic.Int64              // when the page was last asked for, in Unix nanoseconds
 	wake  chan struct{}
@@ -109,9 +112,15 @@ type pageSource struct {
 }
 
 func newPageSource(hub *pageHub) *pageSource {
-	s := &pageSource{hub: hub, now: time.Now, wake: make(chan struct{}, 1), round: make(chan struct{})}
-	s.state.Store(&pageState{Counted: newPageTally()})
+	s := &pageSource{hub: hub, now: time.Now, word: rand.Text(), wake: make(chan struct{}, 1), round: make(chan struct{})}
+	s.state.Store(&pageState{Version: stateVersion(s.word, 0), Counted: newPageTally()})
 	return s
+}
+
+// stateVersion tells the states of a process apart from each other and, by its word,
+// from those of other replicas and of the process before.
+func stateVersion(word string, count uint64) string {
+	return word + "-" + strconv.FormatUint(count, 10)
 }
 
 // viewed tells whether somebody looks at the page.
@@ -150,7 +159,7 @@ func (s *pageSource) fresh(ctx context.Context) *pageState {
 
 // run looks at the sources again and again until ctx ends.
 func (s *pageSource) run(ctx context.Context, readers pageReaders) {
-	f := follower{readers: readers, now: s.now, tally: newPageTally()}
+	f := follower{readers: readers, now: s.now, word: s.word, tally: newPageTally()}
 	for {
 		if f.look(ctx, s.viewed()) {
 			state := f.snapshot()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -354,15 +355,15 @@ func TestHubWaitsForNobody(t *testing.T) {
 	h := newPageHub()
 	slow, end := h.listen()
 	defer end()
-	for version := range uint64(1000) {
-		h.tell(version)
+	for version := range 1000 {
+		h.tell(strconv.Itoa(version))
 	}
-	if got := <-slow; got != 999 {
-		t.Errorf("version %d", got)
+	if got := <-slow; got != "999" {
+		t.Errorf("version %s", got)
 	}
 	select {
 	case got := <-slow:
-		t.Errorf("version %d too", got)
+		t.Errorf("version %s too", got)
 	default:
 	}
 }

@@ -58,11 +58,14 @@
   // behind a button then.
   const list = byId("list"), fresh = byId("fresh"), live = byId("live"), liveText = byId("live-text");
   const every = 1500; // milliseconds between two fetches, at least
-  let shown = root.dataset.version, latest = shown, waiting = null;
-  let paused = false, fetching = false, last = 0, timer = 0;
+  const retry = 5000; // and until one is repeated
+  // A version is a word: of two that differ neither is the newer one, for there may be several servers.
+  let shown = root.dataset.version, latest = shown, repeated = "", waiting = null;
+  let paused = false, open = false, failed = false, fetching = false, last = 0, timer = 0;
 
-  const state = (text, on) => {
-    liveText.textContent = text;
+  const state = () => {
+    const on = open && !failed && !paused;
+    liveText.textContent = paused ? "Paused" : on ? "Live" : "Connecting";
     live.classList.toggle("on", on);
     live.classList.toggle("off", !on);
   };
@@ -83,7 +86,6 @@
       if (part !== list && part.contains(document.activeElement)) continue; // the keyboard is there
       if (other && other.innerHTML !== part.innerHTML) part.replaceChildren(...document.adoptNode(other).childNodes);
     }
-    shown = next.documentElement.dataset.version;
     fresh.hidden = true;
     const added = rowsOf(list).filter((row) => !before.has(row.dataset.row));
     for (const row of added) row.classList.add("new");
@@ -93,34 +95,48 @@
   };
 
   const refresh = async () => {
-    if (fetching || document.hidden || latest === shown) return;
+    clearTimeout(timer);
+    if (fetching || document.hidden) return;
+    if (latest === shown) {
+      failed = false;
+      state();
+      return;
+    }
     const wait = last + every - Date.now();
     if (wait > 0) {
-      clearTimeout(timer);
       timer = setTimeout(refresh, wait);
       return;
     }
     fetching = true;
     last = Date.now();
     const wanted = latest;
+    let done = false;
     try {
       const answer = await fetch(location.href, { cache: "no-cache", signal: AbortSignal.timeout(10000) });
       if (answer.ok) {
-        waiting = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const next = new DOMParser().parseFromString(await answer.text(), "text/html");
         const known = new Set(rowsOf(list).map((row) => row.dataset.row));
-        const added = rowsOf(waiting.getElementById("list")).filter((row) => !known.has(row.dataset.row)).length;
-        if (reading()) {
-          shown = wanted;
-          if (added > 0) {
-            fresh.textContent = `${added} new`;
-            if (fresh.hidden) say(`${added} new results; a button shows them`);
-            fresh.hidden = false;
-          }
-        } else apply();
+        const added = rowsOf(next.getElementById("list")).filter((row) => !known.has(row.dataset.row)).length;
+        waiting = next;
+        shown = next.documentElement.dataset.version;
+        done = true;
+        if (!reading()) apply();
+        else if (added > 0) {
+          fresh.textContent = `${added} new`;
+          if (fresh.hidden) say(`${added} new results; a button shows them`);
+          fresh.hidden = false;
+        }
       }
-    } catch { /* the next event tries again */ }
+    } catch { /* as an answer that is not ok */ }
     fetching = false;
-    if (latest !== shown && latest !== wanted) refresh();
+    failed = !done;
+    state();
+    if (failed) timer = setTimeout(refresh, retry);
+    else if (latest !== wanted) refresh();
+    else if (shown !== wanted && repeated !== wanted && !poll) {
+      repeated = wanted; // another server answered, which may not have known yet
+      timer = setTimeout(refresh, retry);
+    }
   };
 
   fresh.addEventListener("click", () => { apply(); list.scrollIntoView({ block: "nearest" }); });
@@ -128,7 +144,7 @@
   live.addEventListener("click", () => {
     paused = !paused;
     live.setAttribute("aria-pressed", String(!paused));
-    state(paused ? "Paused" : "Live", !paused);
+    state();
     if (!paused) apply();
   });
   setInterval(() => { if (waiting && fresh.hidden && !reading()) apply(); }, 3000);
@@ -139,25 +155,28 @@
   const leave = () => {
     source?.close();
     source = null;
+    open = false;
     clearTimeout(again);
   };
   const listen = () => {
     leave();
+    state();
     source = new EventSource("/events");
     source.addEventListener("open", () => {
-      if (!paused) state("Live", true);
+      open = true;
+      state();
       clearInterval(poll);
       poll = 0;
     });
     source.addEventListener("state", (event) => { latest = event.data; refresh(); });
     source.addEventListener("error", () => {
-      if (!paused) state("Connecting", false);
+      open = false;
+      state();
       if (source?.readyState !== EventSource.CLOSED) return; // it tries again by itself
       if (!poll) poll = setInterval(() => { latest = `poll ${Date.now()}`; refresh(); }, 30000);
       again = setTimeout(listen, 30000);
     });
   };
-  state("Connecting", false);
   listen();
   document.addEventListener("visibilitychange", () => document.hidden ? leave() : listen());
   addEventListener("pagehide", leave);
