@@ -26,6 +26,7 @@ type follower struct {
 
 	tally   pageTally
 	counted int    // how many results were read for it
+	untold  bool   // some of them since the last change
 	lowest  uint64 // sequence down to which they are counted
 
 	entries     []events.Entry
@@ -73,6 +74,7 @@ func (f *follower) lookAtResults(ctx context.Context) (changed bool, err error) 
 		changed = true
 	}
 	f.first = bounds.First
+	changed = f.forget() || changed
 	if behind := bounds.Last + 1 - f.next; bounds.Last >= f.next && behind > pageWindow {
 		f.begin(bounds) // too far behind to go through all of them
 	}
@@ -95,6 +97,28 @@ func (f *follower) begin(b events.Bounds) {
 	f.created, f.rows, f.hole = b.Created, nil, 0
 	f.next = max(b.First, b.Last+1-min(b.Last, pageWindow))
 	f.tally, f.counted, f.lowest = newPageTally(), 0, f.next
+}
+
+// forget drops what the stream has no more, since it was purged or too old.
+// Where that reaches what is at hand, nothing else is left to be counted.
+func (f *follower) forget() (changed bool) {
+	if f.next < f.first {
+		f.next, f.hole = f.first, 0
+	}
+	gone := 0
+	for gone < len(f.rows) && f.rows[gone].Sequence < f.first {
+		gone++
+	}
+	if gone == 0 {
+		return false
+	}
+	f.rows = slices.Delete(f.rows, 0, gone)
+	f.tally, f.counted, f.lowest = newPageTally(), 0, f.first
+	f.tally.all = true
+	for _, row := range f.rows {
+		f.tally.add(row.Outcome, row.Time)
+	}
+	return true
 }
 
 // take adds rows of sequences up to end. It stops at one that is missing and
@@ -132,7 +156,8 @@ func (f *follower) countOlder(ctx context.Context) (changed bool, err error) {
 		f.tally.all = true
 		return true, nil
 	case f.counted >= tallyMost, !f.tally.since.IsZero() && f.now().Sub(f.tally.since) > tallyReach:
-		return false, nil
+		changed, f.untold = f.untold, false
+		return changed, nil
 	}
 	from := max(f.first, f.lowest-min(f.lowest, pageBacking))
 	found, err := f.readers.outcomes(ctx, from, f.lowest-1)
@@ -144,7 +169,8 @@ func (f *follower) countOlder(ctx context.Context) (changed bool, err error) {
 	}
 	f.counted += int(f.lowest - from)
 	f.lowest = from
-	return f.counted%(10*pageBacking) == 0, nil // not worth telling each time
+	f.untold = f.counted%(10*pageBacking) != 0 // not worth telling each time
+	return !f.untold, nil
 }
 
 func (f *follower) lookAtLedger(ctx context.Context) (changed bool, err error) {

@@ -104,6 +104,61 @@ func TestFollowOverHoles(t *testing.T) {
 	}
 }
 
+// What the stream has no more is not shown and not counted.
+func TestFollowForgets(t *testing.T) {
+	t.Parallel()
+	g := &given{first: 1}
+	for range 5 {
+		g.add(row("", "myorg", "published"))
+	}
+	f := following(g)
+	look := func(changed bool, want string, counted int) {
+		t.Helper()
+		if got := f.look(t.Context(), true); got != changed {
+			t.Errorf("changed: %t", got)
+		}
+		s := f.snapshot()
+		if sum := s.Counted.between(0, hourOf(f.now())+1); rowsText(s) != want || sum[0] != counted {
+			t.Errorf("rows %q, not %q, and counted %v", rowsText(s), want, sum)
+		}
+	}
+	look(true, "5 4 3 2 1", 5)
+	g.change(func() { g.first, g.rows = 4, g.rows[3:] })
+	look(true, "5 4", 2)
+	look(false, "5 4", 2)
+	g.change(func() { g.first, g.rows = 6, nil })
+	look(true, "", 0)
+	look(false, "", 0)
+	g.add(row("", "myorg", "published"))
+	look(true, "6", 1)
+	// What was never read is not waited for either.
+	g.change(func() { g.first, g.rows = 100, nil })
+	g.add(row("", "myorg", "published"), row("", "myorg", "published"))
+	look(true, "101 100", 2)
+}
+
+// What was counted last is shown, though nothing else changes.
+func TestFollowTellsWhatItCounted(t *testing.T) {
+	t.Parallel()
+	g := &given{first: 1}
+	f := following(g)
+	const count = 6000 // more than a window, and of more time than is counted
+	for i := range count {
+		r := row("a-1-1", "myorg", "published")
+		r.Time = f.now().Add(-3 * tallyReach).Add(time.Duration(i) * (3 * tallyReach / count))
+		g.add(r)
+	}
+	var shown *pageState
+	for range count {
+		if f.look(t.Context(), true) {
+			shown = f.snapshot()
+		}
+	}
+	if got := shown.Counted.since; !got.Equal(f.tally.since) || f.now().Sub(got) < tallyReach {
+		t.Errorf("shown since %s, and counted since %s", got, f.tally.since)
+	}
+}
+
 // However many results there are, as many are held and read as are allowed.
 func TestFollowIsBounded(t *testing.T) {
 	t.Parallel()
