@@ -10,7 +10,7 @@ import (
 )
 
 // Bounds of what the page keeps of a result, in bytes: a thousand of them at
-// their longest are about two MiB.
+// their longest are about four MiB.
 const (
 	maxRowName    = 256
 	maxRowMessage = 240
