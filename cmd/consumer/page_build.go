@@ -21,6 +21,8 @@ type buildView struct {
 	Past []pageRow          // results of the build, the newest first
 	Koji string             // where the build is there
 	Pack []publishedView    // what was published
+
+	unanswered bool // something was asked for in vain
 }
 
 // publishedView is an image or release.
@@ -44,7 +46,7 @@ func (p *page) build(w http.ResponseWriter, r *http.Request) {
 	view.Past = pastOf(state, view.Row.key())
 	ok := p.withNATS(r.Context(), func(ctx context.Context, readers pageReaders) {
 		if entries, err := readers.find(ctx, nvr); err != nil {
-			view.Notices = append(view.Notices, "The ledger could not be asked for this build just now; reload the page to try again.")
+			view.missed("The ledger could not be asked for this build just now; reload the page to try again.")
 		} else if i := slices.IndexFunc(entries, func(e events.Entry) bool { return e.Organization == organization }); i >= 0 {
 			view.From = &entries[i]
 		}
@@ -57,7 +59,7 @@ func (p *page) build(w http.ResponseWriter, r *http.Request) {
 		view.Row = view.Past[0]
 	case view.From != nil:
 		view.Row = rowOfEntry(*view.From)
-	case !ok || len(view.Notices) > 0:
+	case !ok || view.unanswered:
 		p.missing(w, r, "This build is not at hand, and NATS could not be asked for it just now. Reload the page to try again.")
 		return
 	default:
@@ -84,7 +86,7 @@ func (p *page) result(w http.ResponseWriter, r *http.Request) {
 		view.Row = rowOf(view.Shot)
 		view.Past = pastOf(state, view.Row.key())
 		view.Row.Superseded = len(view.Past) > 0 && view.Past[0].Sequence > sequence
-	case !ok || len(view.Notices) > len(notices(state)):
+	case !ok || view.unanswered:
 		p.missing(w, r, "NATS could not be asked for this result just now. Reload the page to try again.")
 		return
 	default:
@@ -98,7 +100,7 @@ func (p *page) result(w http.ResponseWriter, r *http.Request) {
 func (v *buildView) read(ctx context.Context, readers pageReaders, sequence uint64) (found bool) {
 	shot, found, err := readers.result(ctx, sequence)
 	if err != nil {
-		v.Notices = append(v.Notices, "The whole result could not be read just now; reload the page to try again.")
+		v.missed("The whole result could not be read just now; reload the page to try again.")
 		return false
 	}
 	if found {
@@ -108,6 +110,12 @@ func (v *buildView) read(ctx context.Context, readers pageReaders, sequence uint
 		}
 	}
 	return found
+}
+
+// missed notes a question that was not answered, and what to do.
+func (v *buildView) missed(notice string) {
+	v.unanswered = true
+	v.Notices = append(v.Notices, notice)
 }
 
 func (p *page) showBuild(w http.ResponseWriter, r *http.Request, view buildView) {

@@ -110,6 +110,16 @@ func (g *given) change(do func()) {
 // givenPage serves a page of what is given, as the service does.
 func givenPage(t *testing.T, g *given) (p *page, url string) {
 	t.Helper()
+	if g == nil {
+		return pageFrom(t, nil)
+	}
+	readers := g.readers()
+	return pageFrom(t, &readers)
+}
+
+// pageFrom is givenPage of what readers read; nil: there is no connection yet.
+func pageFrom(t *testing.T, readers *pageReaders) (p *page, url string) {
+	t.Helper()
 	c := DefaultConfig()
 	c.Organizations = map[string]OrganizationConfig{"myorg": {}, "community": {}}
 	p, err := newPage(c, slog.New(slog.DiscardHandler))
@@ -123,8 +133,8 @@ func givenPage(t *testing.T, g *given) (p *page, url string) {
 		t.Fatal(err)
 	}
 	stop := func() {}
-	if g != nil {
-		stop = p.follow(g.readers())
+	if readers != nil {
+		stop = p.follow(*readers)
 	}
 	t.Cleanup(func() { ops.stop(); stop() })
 	return p, ops.url()

@@ -15,7 +15,8 @@ import (
 const (
 	listedRows    = 50  // on one page
 	listedPending = 25  // builds that wait or are in work
-	lookedBack    = 256 // results read for a page of those that are not at hand
+	lookedBack    = 256 // results read for a page of those that are not at hand, at most
+	lookedAtOnce  = 32  // of them before others are asked for
 	maxChoices    = 100 // organizations to choose from
 )
 
@@ -154,7 +155,7 @@ func (p *page) fill(ctx context.Context, view *listView) {
 		p.fillFound(ctx, view)
 	}
 	if len(view.Rows) == 0 && len(view.Found) == 0 {
-		view.Nothing = nothing(view)
+		view.Nothing = cmp.Or(view.Nothing, nothing(view))
 	}
 }
 
@@ -178,39 +179,53 @@ func olderThan(q pageQuery, sequence uint64) string {
 }
 
 // fillOlder reads rows from the stream that are not at hand: some, since there
-// may be millions.
+// may be millions. It shows what could be read in time.
 func (p *page) fillOlder(ctx context.Context, view *listView) []pageRow {
 	q, state := view.Query, view.State
 	end := min(q.Before, state.Lowest)
 	if end <= state.First {
 		return nil
 	}
-	begin := max(state.First, end-min(end, lookedBack))
-	var older []pageRow
-	var err error
-	ok := p.withNATS(ctx, func(ctx context.Context, readers pageReaders) {
-		older, err = readers.rows(ctx, begin, end-1)
+	var picked []pageRow
+	begin, more := end, false
+	p.withNATS(ctx, func(ctx context.Context, readers pageReaders) {
+		picked, begin, more = readOlder(ctx, readers, state, q, end)
 	})
-	if !ok || err != nil {
-		view.Notices = append(view.Notices, "Older results could not be read just now; reload the page to try again.")
-		return nil
-	}
-	seen := make(map[rowKey]bool, len(state.Rows))
-	for _, row := range state.Rows {
-		seen[row.key()] = true
-	}
-	slices.Reverse(older)
-	for i := range older {
-		older[i].Superseded, seen[older[i].key()] = seen[older[i].key()], true
-	}
-	picked, more := pick(older, q)
 	switch {
+	case begin == end:
+		view.Notices = append(view.Notices, "Older results could not be read just now; reload the page to try again.")
+		view.Nothing = "No older results could be read."
 	case more:
 		view.Older = olderThan(q, picked[len(picked)-1].Sequence)
 	case begin > state.First:
 		view.Older = olderThan(q, begin)
 	}
 	return picked
+}
+
+// readOlder reads results before end, the newest first, until there is a page of
+// them or no time left, and tells which was the last one. more is as pick's.
+func readOlder(ctx context.Context, readers pageReaders, state *pageState, q pageQuery, end uint64) (picked []pageRow, begin uint64, more bool) {
+	seen := make(map[rowKey]bool, len(state.Rows))
+	for _, row := range state.Rows {
+		seen[row.key()] = true
+	}
+	var older []pageRow
+	lowest := max(state.First, end-min(end, lookedBack))
+	for begin = end; begin > lowest && !more; {
+		from := max(lowest, begin-min(begin, lookedAtOnce))
+		found, err := readers.rows(ctx, from, begin-1)
+		if err != nil {
+			break
+		}
+		for _, row := range slices.Backward(found) {
+			row.Superseded, seen[row.key()] = seen[row.key()], true
+			older = append(older, row)
+		}
+		begin = from
+		picked, more = pick(older, q)
+	}
+	return picked, begin, more
 }
 
 // fillFound asks the ledger for a build that the rows do not tell of.
@@ -251,6 +266,10 @@ func nothing(view *listView) string {
 		return "None of the results looked at is like that. Older ones may be: go on below, or give a whole NVR to ask the ledger."
 	case view.Query.filtered():
 		return "No result is like that. Leave out a part of the filter, or give a whole NVR to ask the ledger."
+	case view.Query.Before != 0 && view.Older != "":
+		return "Each build that the results looked at are about has a later one. Older ones may not have: go on below."
+	case view.Query.Before != 0:
+		return "There are no older results, or no more."
 	}
 	return ""
 }

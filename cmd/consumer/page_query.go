@@ -50,6 +50,9 @@ func readPageQuery(values url.Values) (pageQuery, error) {
 	if q.Outcome != "" && !slices.Contains(filterOutcomes(), q.Outcome) {
 		return pageQuery{}, fmt.Errorf("outcome is none of %s", strings.Join(filterOutcomes(), ", "))
 	}
+	if q.Span == "day" {
+		q.Span = "" // as when nothing is said
+	}
 	if _, known := chartSpans[q.Span]; !known {
 		return pageQuery{}, fmt.Errorf("span is none of day, week, month")
 	}

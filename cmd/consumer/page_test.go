@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -134,7 +133,7 @@ func TestPageQueries(t *testing.T) {
 		{"?organization=community", 200, 1, "Of all builds, whatever the filter"}, {"?organization=nobody", 200, 0, "No result is like that"},
 		{"?outcome=published", 200, 2, ""}, {"?outcome=waiting", 200, 0, "No result is like that"}, {"?outcome=nonsense", 400, 0, "outcome is none of"},
 		{"?nvr=older-1-1", 200, 1, "In the ledger"}, {"?before=3", 200, 1, "Newest"}, {"?before=0", 400, 0, "before is not"}, {"?before=-1", 400, 0, "before is not"},
-		{"?span=week", 200, 3, "7 days"}, {"?span=year", 400, 0, "span is none"}, {"?nvr=" + strings.Repeat("x", 513), 400, 0, "at most 512 bytes"}, {"?nvr=%ff", 400, 0, "not a text"},
+		{"?span=week", 200, 3, "7 days"}, {"?span=day", 200, 3, "24 hours</h2>"}, {"?span=year", 400, 0, "span is none"}, {"?nvr=" + strings.Repeat("x", 513), 400, 0, "at most 512 bytes"}, {"?nvr=%ff", 400, 0, "not a text"},
 		{"?unknown=1", 200, 3, ""},
 	} {
 		resp, body := fetch(t, http.MethodGet, url+"/"+c.query, nil)
@@ -161,57 +160,6 @@ func TestPageOfAnEarlierResult(t *testing.T) {
 		if !strings.Contains(body, "etcd-1-1") || strings.Contains(body, "an earlier result") != earlier {
 			t.Errorf("result %d: %s", sequence, body)
 		}
-	}
-}
-
-// What waits is never said to be less than it is: of a ledger with more entries
-// than are at hand others may wait.
-func TestPageOfWhatWaits(t *testing.T) {
-	t.Parallel()
-	waiting := make([]events.Entry, 600)
-	for i := range waiting {
-		waiting[i] = events.Entry{NVR: fmt.Sprintf("w%d-1-1", i), Organization: "myorg", State: events.StatePublishing, Reason: "quay-unavailable", First: time.Now(), Last: time.Now()}
-	}
-	published := make([]events.Entry, pageLedger)
-	for i := range published {
-		published[i] = events.Entry{NVR: fmt.Sprintf("p%d-1-1", i), Organization: "myorg", State: events.StatePublished, First: time.Now(), Last: time.Now()}
-	}
-	const command = "<code>consumer status --state waiting,publishing</code>"
-	for name, c := range map[string]struct {
-		entries     []events.Entry
-		query       string
-		count, says string // of the box; count "" for none
-	}{
-		"none":                     {nil, "", "", "Nothing waits."},
-		"few":                      {waiting[:3], "", "3", ""},
-		"more than are listed":     {waiting[:40], "", "40", "40 in all: " + command},
-		"more than are at hand":    {waiting, "", "100+", "At least 100; " + command + " has all."},
-		"behind others":            {append(slices.Clone(published), waiting...), "", "", "Nothing waits among the newest 100 in the ledger; " + command},
-		"few, and others unknown":  {append(waiting[:3:3], published...), "", "3+", "At least 3; " + command + " has all."},
-		"none like that":           {waiting[:3], "?organization=community", "", "Nothing like that waits."},
-		"none like that, of many":  {waiting, "?nvr=etcd", "", "Nothing like that waits among the newest 100 in the ledger; " + command},
-		"exactly as many as there": {published, "", "", "Nothing waits."},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			_, url := givenPage(t, &given{first: 1, entries: c.entries})
-			read := c.says
-			if len(c.entries) > 0 {
-				read = fmt.Sprintf("%d in the ledger</span>", len(c.entries))
-			}
-			body := shows(t, url+"/"+c.query, read)
-			_, box, _ := strings.Cut(body, `<section class="card" id="pending"`)
-			box, _, _ = strings.Cut(box, "</section>")
-			_, count, _ := strings.Cut(box, `<span class="count">`)
-			count, _, _ = strings.Cut(count, "<")
-			if count != c.count || !strings.Contains(box, c.says) || strings.Contains(box, command) != strings.Contains(c.says, command) {
-				t.Errorf("count %q in %s", count, box)
-			}
-		})
-	}
-	_, url := givenPage(t, nil)
-	if _, body := fetch(t, http.MethodGet, url+"/", nil); !strings.Contains(body, "Not known: the ledger was not read yet.") {
-		t.Error("says what waits, and has not read the ledger")
 	}
 }
 
