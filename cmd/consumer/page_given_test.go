@@ -174,6 +174,13 @@ func busyPage(t *testing.T) (url string) {
 		Organization: "community", NVR: "etcd-operator-container-v2.0.0-1", State: events.StatePublishing, Reason: pipeline.ReasonKojiUnavailable,
 		Message: "lookup: koji getBuild: 502 Bad Gateway", First: time.Now().Add(-40 * time.Minute), Last: time.Now(), Tries: 9,
 	}}
+	for i := range g.rows {
+		r := g.rows[count-1-i]
+		g.entries = append(g.entries, events.Entry{
+			Organization: r.Organization, NVR: r.NVR, State: events.State(r.Outcome), Reason: pipeline.Reason(r.Reason), Message: r.Message,
+			First: r.Time.Add(-time.Minute), Last: r.Time, Tries: r.Tries,
+		})
+	}
 	g.letters = []events.DeadLetter{{
 		Sequence: 17, Time: time.Now().Add(-3 * time.Hour), Reason: "unreadable-event", Error: "no cloudevent: payload is not JSON",
 		Subject: "koji.build.completed", Tries: 1,
