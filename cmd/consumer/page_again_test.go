@@ -24,11 +24,11 @@ func newPageFront(t *testing.T) *pageFront {
 	t.Helper()
 	f := &pageFront{}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == "/events":
+		switch r.URL.Path {
+		case "/events":
 			f.events.Load().ServeHTTP(w, r)
 			return
-		case r.URL.Path == "/":
+		case "/":
 			f.lists.Add(1)
 			if f.broken.Load() {
 				http.Error(w, "no server is there", http.StatusBadGateway)
