@@ -10,14 +10,24 @@ import (
 	"strings"
 )
 
-// memoryVariable is the runtime's own, which stands above what is found here.
-const memoryVariable = "GOMEMLIMIT"
+// The runtime's own variables, which stand above what is set here.
+const (
+	memoryVariable = "GOMEMLIMIT"
+	growthVariable = "GOGC"
+)
 
-// boundMemory lets the garbage collector work harder as the process comes near
-// what its container, or service unit, may have: nine tenths of that, since
-// the program's file and the kernel's buffers count too. Nobody has to say the
-// bound twice, and a large archive does not end the process.
+// growth is by how many percent the heap may grow between two collections. Go's
+// 100 took 5 MiB more at eight workers, and a twentieth less of processor time.
+const growth = 60
+
+// boundMemory keeps the heap small, and lets the garbage collector work harder
+// as the process comes near what its container, or service unit, may have: nine
+// tenths of that, since the program's file and the kernel's buffers count too.
+// Nobody has to say the bound twice, and a large archive does not end the process.
 func boundMemory(getenv func(string) string, log *slog.Logger) {
+	if getenv(growthVariable) == "" {
+		debug.SetGCPercent(growth)
+	}
 	limit := memoryLimit(os.DirFS("/"))
 	if limit == 0 || getenv(memoryVariable) != "" {
 		return
