@@ -18,8 +18,14 @@ import (
 	"github.com/omps-consumer/omps-consumer/schemas"
 )
 
-// settleTimeout bounds one answer to a bus.
-const settleTimeout = 5 * time.Second
+const (
+	// settleTimeout bounds one answer to a bus.
+	settleTimeout = 5 * time.Second
+
+	// readsAtOnce bounds the memory that reading takes, which can be many times a
+	// message's. Two are read as fast as a NATS server stores a few hundred.
+	readsAtOnce = 2
+)
 
 // Settler answers a bus for one message. One that is answered by neither comes
 // again.
@@ -45,6 +51,7 @@ type BridgeOptions struct {
 // Bridge publishes the messages of other buses as events.
 type Bridge struct {
 	reader  Reader
+	reads   chan struct{} // places of messages that are being read
 	metrics *bridgeMetrics
 	log     *slog.Logger
 
@@ -59,7 +66,7 @@ type Bridge struct {
 // NewBridge makes a bridge without sources, which publishes nowhere yet.
 func NewBridge(o BridgeOptions) *Bridge {
 	return &Bridge{
-		reader: Reader{Schemas: o.Schemas}, metrics: newBridgeMetrics(o.Registerer), log: orSilent(o.Logger),
+		reader: Reader{Schemas: o.Schemas}, reads: make(chan struct{}, readsAtOnce), metrics: newBridgeMetrics(o.Registerer), log: orSilent(o.Logger),
 		conn: func() error { return errors.New("not connected to nats yet") }, held: make(map[string]int), failing: make(map[string]error),
 	}
 }
@@ -186,6 +193,8 @@ func (s *BusSource) read(m BusMessage) (b bridged, err error) {
 			err = pipeline.Malform(pipeline.ReasonPanic, fmt.Errorf("panic: %v", p))
 		}
 	}()
+	s.bridge.reads <- struct{}{}
+	defer func() { <-s.bridge.reads }()
 	return s.bridge.reader.busEvent(s.source, m)
 }
 

@@ -98,10 +98,18 @@ func (r Reader) busEvent(source string, m BusMessage) (bridged, error) {
 	return b, nil
 }
 
+// maxWhole is how long a body may be, in bytes, to be passed on as it is. Those of
+// Koji have some KiB; to read one takes up to fifty times its length.
+const maxWhole = 256 << 10
+
 // readableBy puts what is shortened into e where r refuses what e has, since the
-// service would make a dead letter of it. What r does not want is left to it.
+// service would make a dead letter of it, and where that is too long to find out.
+// What r does not want is left to it.
 func (b *bridged) readableBy(r Reader, e *event.Event) error {
-	_, err := r.Trigger(b.msg.Subject, *e)
+	err := fmt.Errorf("body of %d bytes is longer than %d", len(e.DataEncoded), maxWhole)
+	if len(e.DataEncoded) <= maxWhole {
+		_, err = r.Trigger(b.msg.Subject, *e)
+	}
 	if err == nil || pipeline.ClassOf(err) == pipeline.Ignored {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -205,6 +206,26 @@ func TestBusEventAttributes(t *testing.T) {
 	}
 	if got := b.msg.Header.Get("ce-time"); got != "2026-11-22T07:26:07.017625Z" {
 		t.Errorf("time %q, want fedora-messaging's own", got)
+	}
+}
+
+// TestLongBodies: a body that would take much memory to read is passed on shortened,
+// whatever NATS takes.
+func TestLongBodies(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		size  int
+		whole bool
+	}{{maxWhole, true}, {maxWhole + 1, false}, {maxPayload, false}} {
+		body := hubBody + strings.Repeat(" ", c.size-len(hubBody))
+		b, err := newReader(t).busEvent("/bus/x", BusMessage{Topic: "x.build.complete", Header: headers(), Body: []byte(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if whole := string(b.msg.Data) == body; whole != c.whole || whole != (b.refused == nil) {
+			t.Errorf("%d bytes became %d, and are refused with %v", c.size, len(b.msg.Data), b.refused)
+		}
+		wanted(t, fmt.Sprint(c.size), b)
 	}
 }
 

@@ -97,11 +97,14 @@ func TestBudget(t *testing.T) {
 // whether the one turn is free.
 type turnWatcher struct {
 	turns *semaphore.Weighted
+	mu    sync.Mutex // a look takes the turn for a moment
 	asked int
 	taken []string
 }
 
 func (w *turnWatcher) look(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.asked++
 	if !w.turns.TryAcquire(1) {
 		w.taken = append(w.taken, what)
