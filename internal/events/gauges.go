@@ -208,15 +208,15 @@ func (l *oldestLook) stored(ctx context.Context, info *jetstream.ConsumerInfo) (
 		if filter == "" {
 			filter = ">"
 		}
-		msg, err := l.from.GetMsg(ctx, info.AckFloor.Stream+1, jetstream.WithGetMsgSubject(filter))
+		msg, err := getMsg(ctx, l.from, info.AckFloor.Stream+1, jetstream.WithGetMsgSubject(filter))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}
 		if err != nil {
 			return time.Time{}, err
 		}
-		if oldest.IsZero() || msg.Time.Before(oldest) {
-			oldest = msg.Time
+		if oldest.IsZero() || msg.time.Before(oldest) {
+			oldest = msg.time
 		}
 	}
 	return oldest, nil

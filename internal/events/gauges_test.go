@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/omps-consumer/omps-consumer/internal/events"
@@ -56,6 +57,39 @@ func TestGaugesOfStreams(t *testing.T) {
 	}
 	close(release)
 	s.finish()
+}
+
+// A sender can say of a message what only the server knows, and is not believed.
+func TestOldestIsAsTheServerSays(t *testing.T) {
+	t.Parallel()
+	b := newBus(t)
+	release, started := make(chan struct{}), make(chan string, 1)
+	defer close(release)
+	o := b.options(blocked(started, release))
+	if err := events.Provision(t.Context(), b.js, o.Provision); err != nil {
+		t.Fatal(err)
+	}
+	e, subject, err := events.NewBuildEvent(events.BuildEvent{NVR: nvr(0), Source: "/koji", ID: nvr(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, data, err := events.EncodeStructured(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header.Set(jetstream.TimeStampHeaer, "2001-01-01T00:00:00Z")
+	header.Set(jetstream.SequenceHeader, "7")
+	b.publish(&nats.Msg{Subject: subject, Header: header, Data: data})
+	s := b.run(o)
+	receive(t, "work", started)
+	var age float64
+	eventually(t, "an age", func() bool {
+		age = s.metric("omps_oldest_unsettled_seconds", "stream=KOJI")
+		return age > 0
+	})
+	if age > patience.Seconds() {
+		t.Errorf("%vs old", age)
+	}
 }
 
 // Without the right to read from the stream, its age alone is not known.

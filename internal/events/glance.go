@@ -21,24 +21,17 @@ func readEach[T any](ctx context.Context, stream jetstream.Stream, from, to uint
 	if from > to {
 		return nil, nil
 	}
-	direct := stream.CachedInfo().Config.AllowDirect
 	taken := make([]T, to-from+1)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for i := range taken {
 		g.Go(func() error {
-			raw, err := stream.GetMsg(ctx, from+uint64(i))
+			msg, err := getMsg(ctx, stream, from+uint64(i))
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
 				return nil
 			}
 			if err != nil {
 				return fmt.Errorf("read sequence %d: %w", from+uint64(i), err)
-			}
-			msg := stored{subject: raw.Subject, sequence: from + uint64(i), time: raw.Time, header: raw.Header, data: raw.Data}
-			if direct {
-				if msg, err = msg.direct(); err != nil {
-					return fmt.Errorf("read sequence %d: %w", from+uint64(i), err)
-				}
 			}
 			taken[i] = take(msg)
 			return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -142,30 +143,46 @@ func readOne(ctx context.Context, js jetstream.JetStream, stream string, sequenc
 	if err != nil {
 		return stored{}, fmt.Errorf("stream %s: %w", stream, err)
 	}
-	var msg *jetstream.RawStreamMsg
+	var msg stored
 	if err = jetstream.ErrMsgNotFound; sequence > 0 {
-		msg, err = s.GetMsg(ctx, sequence)
+		msg, err = getMsg(ctx, s, sequence)
 	}
 	if err != nil {
 		return stored{}, fmt.Errorf("stream %s, sequence %d: %w", stream, sequence, err)
 	}
-	found := stored{subject: msg.Subject, sequence: sequence, time: msg.Time, header: msg.Header, data: msg.Data}
-	if s.CachedInfo().Config.AllowDirect {
-		return found.direct()
+	return msg, nil
+}
+
+// getMsg is the message of a sequence, or the one that the options find from there
+// on, as the server says it is.
+func getMsg(ctx context.Context, s jetstream.Stream, sequence uint64, opts ...jetstream.GetMsgOpt) (stored, error) {
+	raw, err := s.GetMsg(ctx, sequence, opts...)
+	if err != nil {
+		return stored{}, err
 	}
-	return found, nil
+	msg := stored{subject: raw.Subject, sequence: raw.Sequence, time: raw.Time, header: raw.Header, data: raw.Data}
+	if s.CachedInfo().Config.AllowDirect {
+		return msg.direct()
+	}
+	return msg, nil
 }
 
 // direct corrects what the answer to a direct get says of a message. The server
 // adds its headers behind those of the message, and the library believes the
 // first ones, which the sender of the message may have put there.
 func (msg stored) direct() (stored, error) {
-	subjects, times := msg.header.Values(jetstream.SubjectHeader), msg.header.Values(jetstream.TimeStampHeaer)
-	if len(subjects) == 0 || len(times) == 0 {
-		return stored{}, errors.New("the server does not say which message it is")
+	last := func(header string) string {
+		if values := msg.header.Values(header); len(values) > 0 {
+			return values[len(values)-1]
+		}
+		return ""
 	}
-	var err error
-	msg.subject = subjects[len(subjects)-1]
-	msg.time, err = time.Parse(time.RFC3339Nano, times[len(times)-1])
-	return msg, err
+	var err, timeErr error
+	msg.subject = last(jetstream.SubjectHeader)
+	msg.sequence, err = strconv.ParseUint(last(jetstream.SequenceHeader), 10, 64)
+	msg.time, timeErr = time.Parse(time.RFC3339Nano, last(jetstream.TimeStampHeaer))
+	if err = errors.Join(err, timeErr); err != nil || msg.subject == "" {
+		return stored{}, fmt.Errorf("the server does not say which message it is: %w", err)
+	}
+	return msg, nil
 }
