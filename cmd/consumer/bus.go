@@ -74,7 +74,7 @@ func loadBusConfig(path string, getenv func(string) string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	c.Organizations, c.TLS.CAFiles, c.Bridge = nil, nil, BridgeConfig{}
+	c.Organizations, c.TLS.CAFiles, c.Bridge, c.Tracing = nil, nil, BridgeConfig{}, TracingConfig{}
 	c.readFiles(faults, getenv)
 	return c, faults.err()
 }

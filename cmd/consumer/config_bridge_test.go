@@ -104,6 +104,31 @@ func TestBridgeReadsItsOwnFilesOnly(t *testing.T) {
 	}
 }
 
+// TestCommandsReadTheirOwnFilesOnly: who looks from outside needs no secret of the
+// bridge, nor that of the collector of spans.
+func TestCommandsReadTheirOwnFilesOnly(t *testing.T) {
+	t.Parallel()
+	file := writeFiles(t, map[string]string{"c.yaml": `organizations: {myorg: {push_username: x, push_password_file: not/there, match: ["*"]}}
+tracing: {otlp_url: 'https://a', authorization_file: not/there}
+bridge: {sources: [{name: x, protocol: amqp-1.0, urls: [amqps://a], username: x, password_file: not/there, addresses: [a]}]}
+`}) + "/c.yaml"
+	for name, load := range map[string]func() (Config, error){
+		"status":    func() (Config, error) { return loadBusConfig(file, none) },
+		"reconcile": func() (Config, error) { return loadReconcileConfig(reconcileFlags{bus: busFlags{config: file}}, none) },
+		"publish": func() (Config, error) {
+			return loadPublishConfig(publishFlags{config: file, organization: "myorg", dryRun: true}, none)
+		},
+	} {
+		if _, err := load(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := loadReconcileConfig(reconcileFlags{bus: busFlags{config: file}, registry: true}, none)
+	if err == nil || !strings.Contains(err.Error(), "push_password_file") || strings.Contains(err.Error(), "tracing") || strings.Contains(err.Error(), "bridge") {
+		t.Errorf("reconcile with the registry: %v", err)
+	}
+}
+
 func loadsBridge(file string) error {
 	_, err := loadBridgeConfig(file, none)
 	return err

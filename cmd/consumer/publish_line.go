@@ -87,7 +87,7 @@ func loadPublishConfig(f publishFlags, getenv func(string) string) (Config, erro
 		config.TLS.CAFiles = nil
 	}
 	config.Organizations = map[string]OrganizationConfig{f.organization: org}
-	config.NATS, config.Bridge = DefaultConfig().NATS, BridgeConfig{}
+	config.NATS, config.Bridge, config.Tracing = DefaultConfig().NATS, BridgeConfig{}, TracingConfig{}
 	config.readFiles(faults, getenv)
 	return config, faults.err()
 }

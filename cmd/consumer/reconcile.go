@@ -143,8 +143,9 @@ func (f reconcileFlags) window(c ReconcileConfig, now time.Time) (pipeline.Windo
 	return w, nil
 }
 
-// loadReconcileConfig reads a configuration, and the secrets of the organizations
-// only where the registry is looked at.
+// loadReconcileConfig reads a configuration, and of the files that it names those
+// that a comparison needs: the secrets of the organizations only where the registry
+// is looked at.
 func loadReconcileConfig(f reconcileFlags, getenv func(string) string) (Config, error) {
 	config, faults, err := checkedConfig(f.bus.config)
 	if err != nil {
@@ -157,6 +158,7 @@ func loadReconcileConfig(f reconcileFlags, getenv func(string) string) (Config, 
 		org.Public, org.OAuthToken = false, SecretFile{} // nothing is made public
 		config.Organizations[name] = org
 	}
+	config.Bridge, config.Tracing = BridgeConfig{}, TracingConfig{}
 	config.readFiles(faults, getenv)
 	if err := faults.err(); err != nil {
 		return Config{}, err
