@@ -107,7 +107,7 @@ func (g *guard) dial(ctx context.Context, protocol, address string) (net.Conn, e
 
 // isOwn tells whether address, host:port, is one that the client is meant for.
 func (g *guard) isOwn(address string) bool {
-	address = strings.ToLower(address)
+	address = dialled(address)
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false

@@ -35,10 +35,11 @@ func TestGuardNames(t *testing.T) {
 
 func TestGuardKnowsItsHosts(t *testing.T) {
 	t.Parallel()
-	g := newGuard([]string{"quay.example", "Registry.Example:5000", "[::1]:5000", "fd00::1", "[fd00::2]", ""})
+	g := newGuard([]string{"quay.example", "bücher.example", "Registry.Example:5000", "[::1]:5000", "fd00::1", "[fd00::2]", ""})
 	for address, want := range map[string]bool{
 		"quay.example:443": true, "QUAY.example:8443": true, "registry.example:5000": true, "registry.example:443": false,
 		"x.quay.example:443": false, "quay.example.:443": false, "[::1]:5000": true, "[::1]:443": false,
+		"bücher.example:443": true, "BÜCHER.example:443": true, "xn--bcher-kva.example:443": true, "bucher.example:443": false,
 		"[fd00::1]:443": true, "[fd00::2]:443": true, "[fd00::3]:443": false, "quay.example": false, ":443": false,
 	} {
 		if got := g.isOwn(address); got != want {

@@ -17,6 +17,8 @@ import (
 // by a dead letter, and returns the verdict to settle by: without the server's
 // word that all of it is stored, the delivery stays alive.
 func (c *Consumer) answer(ctx context.Context, d *delivery, w worked, v Verdict) Verdict {
+	span := c.childSpan(ctx, w, "answer")
+	defer span.End()
 	for _, a := range v.Answers {
 		err := c.tell(ctx, d, w, a)
 		if err == nil {

@@ -65,7 +65,8 @@ func (c *Consumer) childSpan(ctx context.Context, w worked, name string) trace.S
 }
 
 // endSpan ends the span of a delivery with what it was about and what came of
-// it, in the words of the log. v is nil for one that was given back unfinished.
+// it, in the words of the log. v is nil for one that is not told of: it was given back
+// unfinished, or the service panicked.
 func endSpan(w worked, v *Verdict) {
 	defer w.span.End()
 	if !w.span.IsRecording() {
@@ -84,7 +85,7 @@ func endSpan(w worked, v *Verdict) {
 		attribute.StringSlice("organization", organizations),
 	)
 	if v == nil {
-		w.span.SetStatus(codes.Error, "cut short by the end of the service")
+		w.span.SetStatus(codes.Error, "cut short")
 		return
 	}
 	w.span.SetAttributes(attribute.String("outcome", string(v.Outcome)), attribute.String("reason", string(v.Reason)))

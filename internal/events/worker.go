@@ -76,10 +76,10 @@ func (c *Consumer) handle(ctx context.Context, d *delivery) {
 
 	// What is done is told even when the time for work has run out.
 	ctx = context.WithoutCancel(ctx)
-	defer func() { endSpan(w, &v) }()
-	telling := c.childSpan(ctx, w, "answer")
+	var told *Verdict
+	defer func() { endSpan(w, told) }()
 	v = c.answer(ctx, d, w, v)
-	telling.End()
+	told = &v
 	if err := c.settle(ctx, d, v); err != nil {
 		c.settleFailed(v.Action.String(), err, "stream", d.stream, "sequence", d.sequence)
 		return

@@ -83,10 +83,11 @@ func step[In, Out any](ctx context.Context, p *Pipeline, r *run, name StageName,
 	do func(context.Context, In) (Out, error), in In,
 ) (Out, error) {
 	ctx, span := p.span(ctx, name, r)
+	var err error
+	defer func() { endSpan(span, err) }()
 	start := p.Now()
 	out, err := do(ctx, in)
 	took := p.Now().Sub(start)
-	defer func() { endSpan(span, err) }()
 	r.durations[name] = took
 	if err == nil {
 		p.Metrics.observe(name, took, "ok")

@@ -60,3 +60,26 @@ func TestSpanOfAStage(t *testing.T) {
 		}
 	}
 }
+
+// A stage that panics has a span that ends, so that it is seen.
+func TestSpanOfAPanic(t *testing.T) {
+	recorder := tracetest.NewSpanRecorder()
+	w := newSampleWorld(t)
+	w.Tracer = sdk.NewTracerProvider(sdk.WithSpanProcessor(recorder)).Tracer("test")
+	w.Fetch.Opener = panickyOpener{}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		w.Run(t.Context(), Trigger{NVR: sampleNVR})
+	}()
+	var names []string
+	for _, span := range recorder.Ended() {
+		names = append(names, span.Name())
+	}
+	if got := strings.Join(names, " "); got != "lookup gate fetch" {
+		t.Errorf("spans of %q", got)
+	}
+}
