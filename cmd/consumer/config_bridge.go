@@ -168,9 +168,8 @@ func (b BusConfig) check091(f *faults, at string) {
 func (b BridgeConfig) doubt(f *faults) {
 	for i, bus := range b.Sources {
 		for j, address := range bus.URLs {
-			u, err := url.Parse(address)
-			if err == nil && bus.Username != "" && u.Scheme == "amqp" && !isLoopbackHost(u.Hostname()) {
-				f.warn(itemPath(itemPath("bridge.sources", i)+".urls", j), "the password goes unencrypted to "+u.Host)
+			if bus.Username != "" && inClear(address, "amqp") {
+				f.warn(itemPath(itemPath("bridge.sources", i)+".urls", j), "the password goes unencrypted to "+hostOf(address))
 			}
 		}
 	}

@@ -262,9 +262,9 @@ func nothing(view *listView) string {
 	switch {
 	case view.State.Results.At.IsZero(), view.State.Results.Err != nil:
 		return "No results could be read."
-	case view.Query.filtered() && view.Older != "":
+	case view.Query.Filtered() && view.Older != "":
 		return "None of the results looked at is like that. Older ones may be: go on below, or give a whole NVR to ask the ledger."
-	case view.Query.filtered():
+	case view.Query.Filtered():
 		return "No result is like that. Leave out a part of the filter, or give a whole NVR to ask the ledger."
 	case view.Query.Before != 0 && view.Older != "":
 		return "Each build that the results looked at are about has a later one. Older ones may not have: go on below."

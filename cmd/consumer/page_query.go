@@ -65,8 +65,8 @@ func readPageQuery(values url.Values) (pageQuery, error) {
 	return q, nil
 }
 
-// filtered tells whether q leaves anything out but what is newer.
-func (q pageQuery) filtered() bool { return q.NVR != "" || q.Organization != "" || q.Outcome != "" }
+// Filtered tells whether q leaves anything out but what is newer.
+func (q pageQuery) Filtered() bool { return q.NVR != "" || q.Organization != "" || q.Outcome != "" }
 
 // address is where q leads to.
 func (q pageQuery) address() string {

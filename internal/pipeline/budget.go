@@ -12,9 +12,9 @@ import (
 // room for wait. A nil Budget has room for everything.
 //
 // It also has a turn for each processor that Go uses. An archive needs one from
-// when it is unpacked until it is prepared for the first organization: more of
-// them at once would take more memory, of which trees are the most, and none
-// would be ready sooner.
+// when it is unpacked until it is prepared for the first organization, or until
+// registries are asked for its digests: more of them at once would take more
+// memory, of which trees are the most, and none would be ready sooner.
 type Budget struct {
 	size  int64
 	room  *semaphore.Weighted
@@ -81,7 +81,7 @@ type share struct {
 
 // begin waits for a turn.
 func (s *share) begin(ctx context.Context) error {
-	if s.of == nil || s.turn {
+	if s.of == nil {
 		return nil
 	}
 	if err := s.of.turns.Acquire(ctx, 1); err != nil {

@@ -18,7 +18,7 @@ const (
 	pageSize = 100
 	// pagePause lies between two pages: who else asks the hub goes first.
 	pagePause = 50 * time.Millisecond
-	// maxListed bounds the builds of one listing: ninety days of a hub that
+	// maxListed bounds the builds of one listing: 86 days of a hub that
 	// completes one each half minute. More is not the answer to what was asked.
 	maxListed = 250_000
 	// overlap is how far a page begins before the end of the last one: by more than
@@ -87,7 +87,6 @@ type listing struct {
 	offset int       // in it: above 0 only where all of a page lies within the overlap
 	limit  int
 	listed int
-	last   time.Time           // completion of the last build
 	seen   map[int64]time.Time // the builds that the next page may hold again, and when they were completed
 }
 
@@ -144,16 +143,19 @@ func (l *listing) read(answer any) ([]pipeline.CompletedBuild, error) {
 
 // take notes a page, and returns what of it is new.
 func (l *listing) take(page []pipeline.CompletedBuild) []pipeline.CompletedBuild {
+	if len(page) == 0 {
+		return nil
+	}
 	var fresh []pipeline.CompletedBuild
 	for _, b := range page {
 		if _, seen := l.seen[b.ID]; !seen {
 			fresh = append(fresh, b)
 		}
-		l.seen[b.ID], l.last = b.Completed, b.Completed
+		l.seen[b.ID] = b.Completed
 	}
 	l.listed += len(page)
-	next := l.last.Add(-overlap)
-	if len(page) == 0 || !next.After(page[0].Completed) { // too many in too short a time
+	next := page[len(page)-1].Completed.Add(-overlap)
+	if !next.After(page[0].Completed) { // too many in too short a time
 		l.offset += len(page)
 		return fresh
 	}
